@@ -1,0 +1,5 @@
+"""``python -m quantum_trader``."""
+
+from quantum_trader.cli import main
+
+main()

@@ -1,0 +1,42 @@
+"""Two things about tasks: reads that are shared, and endings that are certain."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection
+
+RETRY_S = 0.2
+
+
+class SharedRead:
+    """Runs ``read`` so that all callers who asked before it began share it."""
+
+    def __init__(self, read: Callable[[], Awaitable[None]]) -> None:
+        self._read = read
+        self._lock = asyncio.Lock()
+        self._begun = 0
+        self._completed = 0
+
+    async def fresh(self) -> None:
+        """Return once a read that began after this call has succeeded; raises what the read raises."""
+        begun_before = self._begun
+        async with self._lock:
+            if self._completed > begun_before:
+                return
+            self._begun += 1
+            this_one = self._begun
+            await self._read()
+            self._completed = this_one
+
+
+async def end_tasks(tasks: Collection[asyncio.Task[None]]) -> None:
+    """Cancel ``tasks`` and return when they have ended.
+
+    A cancellation that arrives while a library is cleaning up a connection can be lost in there;
+    what has not ended soon is therefore cancelled again.
+    """
+    pending = {task for task in tasks if not task.done()}
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=RETRY_S)

@@ -1,0 +1,393 @@
+"""config.toml and the environment, checked, as frozen records (SPEC 11, 12).
+
+Precedence: environment ``QT_<TABLE>__<KEY>`` over config.toml over the defaults here. Unknown
+keys, wrong types and impossible values refuse to load and name file, key, value and cure.
+Secrets are never part of these records: see ``credentials.py``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tomllib
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from quantum_trader.domain.case import Terms
+from quantum_trader.domain.result import plain
+from quantum_trader.domain.sizing import SizingPolicy
+from quantum_trader.domain.verdict import Mode as GateMode
+from quantum_trader.gates import GateTables
+from quantum_trader.trading_mode import (
+    ENV_CONFIG_PATH,
+    ENV_PREFIX,
+    ConfigError,
+    TradingMode,
+    config_path,
+    contradiction_in,
+    endpoint_of,
+)
+
+__all__ = [
+    "Config",
+    "ConfigError",
+    "TradingMode",
+    "config_leaves",
+    "environment_names",
+    "load_config",
+    "origin_of",
+]
+
+ABSENT = object()
+
+
+class Table(BaseModel):
+    """A table of config.toml: frozen, and strict about unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RedisTable(Table):
+    """Where streams, latches and claims live."""
+
+    url: str = Field(
+        default="embedded",
+        description='"embedded", or redis://, rediss://, unix:// of a server that you run',
+    )
+    namespace: str = Field(
+        default="quantum",
+        pattern=r"^[A-Za-z0-9_.-]{1,64}$",
+        description="first part of every key and stream name",
+    )
+    allow_volatile: bool = Field(
+        default=False,
+        description="accept a server that evicts keys or keeps no AOF in testnet and live",
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _known_scheme(cls, url: str) -> str:
+        if url != "embedded" and not url.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError('must be "embedded" or start with redis://, rediss:// or unix://')
+        return url
+
+
+class ExchangeTable(Table):
+    """The exchange's endpoint and the manners of talking to it."""
+
+    rest_url: str = Field(
+        default="",
+        description="REST endpoint; empty: the mode's own. Overrides only in testnet and dry_run",
+    )
+    order_transport: Literal["rest"] = Field(default="rest", description="how orders are sent")
+    recv_window_ms: int = Field(
+        default=3000,
+        ge=500,
+        le=60000,
+        description="ms for which the exchange may still accept an order; short is safe",
+    )
+    request_timeout_s: Decimal = Field(
+        default=Decimal(5), gt=0, le=60, description="seconds until a request counts as unanswered"
+    )
+    not_placed_lag_s: Decimal = Field(
+        default=Decimal(10),
+        ge=0,
+        description='seconds over which "order does not exist" must hold before it counts as proof',
+    )
+
+
+class IntakeTable(Table):
+    """How old a plan may be when it is first delivered."""
+
+    max_age_s: int = Field(default=60, ge=1, description="seconds; older opens end as EXPIRED")
+    exit_max_age_s: int = Field(
+        default=300, ge=1, description="seconds; older exits end as EXPIRED and alert"
+    )
+
+
+class StreamsTable(Table):
+    """How long streams and the archive are kept."""
+
+    plans_kept: int = Field(default=10_000, ge=100, description="entries kept on the plan stream, about")
+    results_kept: int = Field(default=10_000, ge=100, description="entries kept on the result stream, about")
+    archive_days: int = Field(default=30, ge=1, description="days for which decisions stay in state_dir")
+
+
+class AutoDisarmTable(Table):
+    """When the engine stops opening by itself, until an operator arms it again."""
+
+    enabled: bool = Field(default=True, description="whether the engine disarms itself at all")
+    burst_denials: int = Field(
+        default=10, ge=1, description="denials for burst_limit_exceeded in the window that disarm"
+    )
+    internal_errors: int = Field(
+        default=5, ge=1, description="exceptions raised by gates in the window that disarm"
+    )
+    window_s: int = Field(default=300, ge=1, description="seconds over which both are counted")
+
+
+class BscTable(Table):
+    """The watchdog BSC: whether it runs inside the engine, and whether opens depend on it."""
+
+    enabled: bool = Field(
+        default=True, description="run BSC inside the engine; false where `quantum-trader bsc run` does"
+    )
+    required: bool | None = Field(
+        default=None,
+        description="block opens while BSC's health is missing or BLIND; unset: true in live, else false",
+    )
+
+
+class PaperTable(Table):
+    """The embedded exchange of paper mode."""
+
+    balance_usdt: Decimal = Field(default=Decimal(10_000), gt=0, description="USDT at the first start")
+    seed: int = Field(default=1, description="seed of the synthetic market")
+    speed: int = Field(
+        default=1, ge=1, le=100_000, description="seconds of market time in one second of real time"
+    )
+    klines: tuple[str, ...] = Field(
+        default=(), description="candle files (Binance CSV or JSON) to trade instead of the synthetic market"
+    )
+    port: int = Field(default=0, ge=0, le=65535, description="TCP port on loopback; 0: a free one")
+
+
+class LogTable(Table):
+    """Log lines: JSON on stdout."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="debug, info, warning or error"
+    )
+    format: Literal["json", "console"] = Field(default="json", description="json, or console for people")
+
+
+class Config(BaseSettings):
+    """Everything that config.toml and the environment can say."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix=ENV_PREFIX, env_nested_delimiter="__"
+    )
+
+    mode: TradingMode = Field(
+        default=TradingMode.PAPER, description="paper, dry_run, testnet or live: endpoint, keys, permission"
+    )
+    confirm_live: bool = Field(default=False, description="mode live also needs this to be true")
+    symbols: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=("BTCUSDT", "ETHUSDT", "BNBUSDT", "SOLUSDT", "XRPUSDT"),
+        min_length=1,
+        description="symbols that may be opened",
+    )
+    state_dir: Path = Field(default=Path("state"), description="folder for what must outlive a restart")
+    redis: RedisTable = RedisTable()
+    exchange: ExchangeTable = ExchangeTable()
+    intake: IntakeTable = IntakeTable()
+    streams: StreamsTable = StreamsTable()
+    gates: GateTables = GateTables()
+    auto_disarm: AutoDisarmTable = AutoDisarmTable()
+    bsc: BscTable = BscTable()
+    paper: PaperTable = PaperTable()
+    log: LogTable = LogTable()
+
+    @field_validator("symbols", mode="before")
+    @classmethod
+    def _split_symbols(cls, symbols: Any) -> Any:
+        if isinstance(symbols, str):
+            return tuple(
+                part.strip() for part in symbols.strip("[] ").replace('"', "").split(",") if part.strip()
+            )
+        return symbols
+
+    @field_validator("symbols")
+    @classmethod
+    def _upper_case(cls, symbols: tuple[str, ...]) -> tuple[str, ...]:
+        wrong = [
+            symbol for symbol in symbols if symbol != symbol.upper() or not symbol.replace("_", "").isalnum()
+        ]
+        if wrong:
+            raise ValueError(f"{wrong[0]!r} is no symbol; write it as the exchange does, like BTCUSDT")
+        return symbols
+
+    @model_validator(mode="after")
+    def _no_contradiction(self) -> Config:
+        """One setting decides endpoint, keys and permission together (SPEC 11, INC-84)."""
+        problem = contradiction_in(self.mode, self.exchange.rest_url, confirm_live=self.confirm_live)
+        if problem:
+            raise ValueError(problem)
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let the environment win over the file, which arrives as init arguments."""
+        del settings_cls, dotenv_settings, file_secret_settings
+        return env_settings, init_settings
+
+    @property
+    def rest_url(self) -> str:
+        """REST endpoint of this mode; empty for paper, whose exchange is embedded."""
+        return endpoint_of(self.mode, self.exchange.rest_url)
+
+    @property
+    def bsc_required(self) -> bool:
+        """Whether opens are blocked without a watching BSC (SPEC 10)."""
+        return self.bsc.required if self.bsc.required is not None else self.mode is TradingMode.LIVE
+
+    @property
+    def sends_orders(self) -> bool:
+        """Whether this mode sends orders at all."""
+        return self.mode is not TradingMode.DRY_RUN
+
+    @property
+    def terms(self) -> Terms:
+        """What more than one gate needs."""
+        caps = self.gates.fund_caps
+        cap = caps.max_notional_per_trade_usdt if caps.mode is GateMode.ENFORCE else None
+        return Terms(
+            allowed_symbols=frozenset(self.symbols),
+            sizing=SizingPolicy(self.gates.exchange_sizing.allow_upsize, cap),
+            position_age_ms_max=self.gates.position_sanity.stale_s * 1000,
+            mark_age_ms_max=int(self.gates.exchange_sizing.mark_price_max_age_s * 1000),
+            leverage_max=self.gates.margin_guard.leverage_max,
+        )
+
+    @property
+    def hash(self) -> str:
+        """Twelve hex digits that name this configuration in results and logs (INC-94)."""
+        text = orjson.dumps(self.model_dump(), default=_canonical, option=orjson.OPT_SORT_KEYS)
+        return hashlib.sha256(text).hexdigest()[:12]
+
+
+def _canonical(value: Any) -> str:
+    """Return a value that JSON has no form for as text; equal numbers as equal text."""
+    return plain(value) if isinstance(value, Decimal) else str(value)
+
+
+def load_config(path: Path | None = None) -> Config:
+    """Read config.toml and the environment.
+
+    ``path`` None means ``QT_CONFIG``, else ./config.toml where there is one, else defaults.
+
+    Raises:
+        ConfigError: the file cannot be read, or a key or value is not acceptable.
+    """
+    source = config_path(path)
+    content = _read_toml(source) if source is not None else {}
+    _refuse_quoted(content, source)
+    _refuse_unknown_environment()
+    try:
+        return Config(**content)
+    except ValidationError as invalid:
+        raise ConfigError(_explain(invalid, source)) from None
+    except ValueError as unreadable:
+        raise ConfigError(f"environment: {unreadable}") from None
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
+    except OSError as missing:
+        raise ConfigError(
+            f"{path}: cannot be read ({missing.strerror}); give the right --config PATH"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as broken:
+        raise ConfigError(f"{path}: is not valid TOML: {broken}") from None
+
+
+def environment_names() -> dict[str, tuple[str, ...]]:
+    """Return every environment variable that sets a key, with the key's path."""
+    return {
+        ENV_PREFIX + "__".join(part.upper() for part in location): location for location in config_leaves()
+    }
+
+
+def _leaves(model: type[BaseModel], at: tuple[str, ...]) -> list[tuple[tuple[str, ...], Any]]:
+    """Return path and type of every key below ``model``."""
+    leaves: list[tuple[tuple[str, ...], Any]] = []
+    for key, field in model.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            leaves += _leaves(inner, (*at, key))
+        else:
+            leaves.append(((*at, key), inner))
+    return leaves
+
+
+def _refuse_quoted(content: Mapping[str, Any], source: Path | None) -> None:
+    """Refuse text and booleans where the file must say a number, and anything but a boolean for one.
+
+    The environment has only text, so the types themselves are lenient.
+    """
+    wrong = []
+    for location, kind in _leaves(Config, ()):
+        value = _at(content, location)
+        name = f"{source}: {'.'.join(location)} = {value!r}"
+        if kind in (int, Decimal) and isinstance(value, (str, bool)):
+            wrong.append(f"{name}: must be a number, without quotes")
+        if kind in (bool, bool | None) and value is not ABSENT and not isinstance(value, bool):
+            wrong.append(f"{name}: must be true or false, without quotes")
+    if wrong:
+        raise ConfigError("\n".join(wrong))
+
+
+def _at(content: Any, location: tuple[str, ...]) -> Any:
+    for part in location:
+        if not isinstance(content, Mapping) or part not in content:
+            return ABSENT
+        content = content[part]
+    return content
+
+
+def _refuse_unknown_environment() -> None:
+    known = environment_names()
+    unknown = [n for n in os.environ if n.startswith(ENV_PREFIX) and n != ENV_CONFIG_PATH and n not in known]
+    if unknown:
+        raise ConfigError(f"environment: {unknown[0]} sets no known key; see `quantum-trader config show`")
+
+
+def _explain(invalid: ValidationError, source: Path | None) -> str:
+    return "\n".join(_explain_one(error, source) for error in invalid.errors())
+
+
+def _explain_one(error: Any, source: Path | None) -> str:
+    location = [str(part) for part in error["loc"]]
+    if not location:
+        return f"{source or 'configuration'}: {error['msg'].removeprefix('Value error, ')}"
+    name = ENV_PREFIX + "__".join(part.upper() for part in location)
+    where = f"environment {name}" if name in os.environ else str(source or "configuration")
+    if error["type"] == "extra_forbidden":
+        return f"{where}: unknown key {'.'.join(location)}; remove it, or see `quantum-trader config schema`"
+    given = error.get("input")
+    shown = plain(given) if isinstance(given, Decimal) and given.is_finite() else repr(given)
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{where}: {'.'.join(location)} = {shown}: {message}"
+
+
+def origin_of(location: tuple[str, ...], path: Path | None) -> str:
+    """Return where the value at ``location`` comes from: environment, the file, or the default."""
+    if ENV_PREFIX + "__".join(part.upper() for part in location) in os.environ:
+        return "environment"
+    source = config_path(path)
+    content = _read_toml(source) if source is not None else {}
+    return "default" if _at(content, location) is ABSENT else str(source)
+
+
+def config_leaves() -> list[tuple[str, ...]]:
+    """Return the path of every key, in the order of config.toml."""
+    return [location for location, _ in _leaves(Config, ())]

@@ -1,0 +1,1 @@
+"""The words of the engine: plans, positions, evidence, verdicts, orders, results. No I/O."""

@@ -1,0 +1,48 @@
+"""A decision: all verdicts of one plan and what they add up to (SPEC 1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from quantum_trader.domain.exposure import ClaimedExposure
+from quantum_trader.domain.intention import Intention
+from quantum_trader.domain.plan import Plan
+from quantum_trader.domain.trading import Leg
+from quantum_trader.domain.verdict import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was decided of a plan, when, under which config.
+
+    ``allowed`` plans have a ``quantity`` (base asset) and go on to the claim. The others name the
+    ``gate`` and ``reason`` of the first denial in chain order. ``exposure`` is what an open would
+    claim; None for an exit. ``rotation`` names the position whose close would let the plan pass
+    every gate, where the only thing in its way is a full house (SPEC 6.6).
+    """
+
+    plan: Plan
+    intention: Intention
+    verdicts: tuple[Verdict, ...]
+    decided_at_ms: int
+    config_hash: str
+    quantity: Decimal | None = None
+    exposure: ClaimedExposure | None = None
+    gate: str = ""
+    reason: str = ""
+    rotation: Leg | None = None
+
+    @property
+    def allowed(self) -> bool:
+        """Whether the plan may be claimed."""
+        return not self.gate
+
+    @property
+    def is_exit(self) -> bool:
+        """Whether the plan only reduces."""
+        return self.intention.is_exit
+
+    def verdict_of(self, gate: str) -> Verdict | None:
+        """Return the verdict of ``gate``, the last one where a gate speaks twice."""
+        return next((verdict for verdict in reversed(self.verdicts) if verdict.gate == gate), None)

@@ -1,0 +1,174 @@
+"""The few settings that BSC alone needs, read so that errors elsewhere do not matter (SPEC 10, 12).
+
+Mode, exchange, state folder and Redis, from the same file and the same environment as everything
+else, with the same precedence. A file that is no valid TOML is read table by table: the tables that
+count must be readable, the others need not be. What only concerns Redis never refuses a start.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from quantum_trader.stores.address import embedded_url
+from quantum_trader.trading_mode import (
+    ENV_PREFIX,
+    ConfigError,
+    TradingMode,
+    config_path,
+    contradiction_in,
+    endpoint_of,
+)
+
+RECV_WINDOW_MS = 3_000
+REQUEST_TIMEOUT_S = 5.0
+NAMESPACE = "quantum"
+TABLES = ("redis", "exchange")
+_HEADER = re.compile(r"^\s*\[\[?([A-Za-z0-9_.-]+)\]{0,2}\s*(?:#.*)?$")  # a bracket may be missing
+_NAMESPACE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Essentials:
+    """What ``bsc run`` reads. ``rest_url`` is "" in paper mode; ``warnings`` say what was passed over."""
+
+    mode: TradingMode
+    state_dir: Path
+    rest_url: str
+    redis_url: str
+    namespace: str
+    recv_window_ms: int
+    request_timeout_s: float
+    warnings: tuple[str, ...]
+
+    @property
+    def closes(self) -> bool:
+        """Whether this mode sends orders at all; dry_run only reports."""
+        return self.mode is not TradingMode.DRY_RUN
+
+
+def load_essentials(path: Path | None = None) -> Essentials:
+    """Read them.
+
+    Raises:
+        ConfigError: mode, endpoint or state folder cannot be known or contradict each other.
+    """
+    warnings: list[str] = []
+    settings = _Settings(_read(config_path(path), warnings), warnings)
+    mode = _mode(settings.text("mode", TradingMode.PAPER.value))
+    rest_url = settings.text("exchange.rest_url", "")
+    problem = contradiction_in(mode, rest_url, confirm_live=_truth(settings.get("confirm_live", "false")))
+    if problem:
+        raise ConfigError(problem)
+    state_dir = Path(settings.text("state_dir", "state"))
+    redis_url = settings.text("redis.url", "embedded")
+    namespace = settings.text("redis.namespace", NAMESPACE)
+    if not _NAMESPACE.fullmatch(namespace):
+        warnings.append(f"redis.namespace = {namespace!r} cannot be used: {NAMESPACE!r} is")
+        namespace = NAMESPACE
+    return Essentials(
+        mode=mode,
+        state_dir=state_dir,
+        rest_url=endpoint_of(mode, rest_url),
+        redis_url=embedded_url(state_dir) if redis_url == "embedded" else redis_url,
+        namespace=namespace,
+        recv_window_ms=int(settings.number("exchange.recv_window_ms", RECV_WINDOW_MS, 500, 60_000)),
+        request_timeout_s=settings.number("exchange.request_timeout_s", REQUEST_TIMEOUT_S, 0.05, 60),
+        warnings=tuple(warnings),
+    )
+
+
+class _Settings:
+    """Values by dotted name: the environment first, then the file."""
+
+    def __init__(self, content: dict[str, Any], warnings: list[str]) -> None:
+        self._content = content
+        self._warnings = warnings
+
+    def get(self, name: str, default: Any) -> Any:
+        variable = ENV_PREFIX + name.upper().replace(".", "__")
+        if variable in os.environ:
+            return os.environ[variable]
+        node: Any = self._content
+        for part in name.split("."):
+            if not isinstance(node, dict) or part not in node:
+                return default
+            node = node[part]
+        return node
+
+    def text(self, name: str, default: str) -> str:
+        value = self.get(name, default)
+        if not isinstance(value, str):
+            raise ConfigError(f"{name} = {value!r} must be a text")
+        return value
+
+    def number(self, name: str, default: float, lowest: float, highest: float) -> float:
+        value = self.get(name, default)
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = float("nan")
+        if not lowest <= number <= highest:
+            self._warnings.append(f"{name} = {value!r} must lie in {lowest}..{highest}: {default} is used")
+            return default
+        return number
+
+
+def _mode(text: str) -> TradingMode:
+    try:
+        return TradingMode(text)
+    except ValueError:
+        raise ConfigError(f"mode = {text!r} must be one of {', '.join(TradingMode)}") from None
+
+
+def _truth(value: object) -> bool:
+    word = str(value).lower()
+    if word in _TRUE or word in _FALSE:
+        return word in _TRUE
+    raise ConfigError(f"confirm_live = {value!r} must be true or false")
+
+
+def _read(path: Path | None, warnings: list[str]) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as unreadable:
+        problem = f"{path}: cannot be read ({type(unreadable).__name__}); give the right --config PATH"
+        raise ConfigError(problem) from None
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as broken:
+        warnings.append(f"{path}: is not valid TOML ({broken}); only what BSC needs was read")
+        return _readable_tables(path, text)
+
+
+def _readable_tables(path: Path, text: str) -> dict[str, Any]:
+    content: dict[str, Any] = {}
+    for name, lines in _tables(text).items():
+        if name and name not in TABLES:
+            continue
+        try:
+            table = tomllib.loads("\n".join(lines))
+        except tomllib.TOMLDecodeError as broken:
+            where = f"[{name}]" if name else "the keys above all tables"
+            raise ConfigError(f"{path}: {where}: is not valid TOML: {broken}") from None
+        content |= {name: table} if name else table
+    return content
+
+
+def _tables(text: str) -> dict[str, list[str]]:
+    tables: dict[str, list[str]] = {"": []}
+    current = tables[""]
+    for line in text.splitlines():
+        header = _HEADER.match(line)
+        if header:
+            current = tables.setdefault(header[1], [])
+        else:
+            current.append(line)
+    return tables

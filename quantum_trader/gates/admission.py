@@ -1,0 +1,38 @@
+"""What reading the plan left open: fields that only the venue or the effect can judge (SPEC 3).
+
+Speaks under the name ``intake`` like the reader of the stream itself.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from quantum_trader.domain import facts
+from quantum_trader.domain.case import Case
+from quantum_trader.domain.reasons import invalid
+from quantum_trader.domain.verdict import Mode, Ruling, Verdict
+from quantum_trader.gates.base import Gate
+
+
+class Admission(Gate):
+    """Refuses opens with malformed optional fields, unknown symbols and too much leverage."""
+
+    name: ClassVar[str] = "intake"
+
+    mode: Literal[Mode.ENFORCE] = Field(default=Mode.ENFORCE, description="only enforce")
+
+    def judge(self, case: Case) -> Verdict:
+        """Deny an open for the first field that cannot be accepted."""
+        if case.plan.malformed:
+            return self._refuses(case.plan.malformed[0], malformed=list(case.plan.malformed))
+        if case.evidence.get(facts.RULES) is None:
+            return self._refuses("symbol", symbol=case.plan.symbol)
+        leverage = case.plan.leverage
+        if leverage is not None and leverage > case.terms.leverage_max:
+            return self._refuses("leverage", leverage=leverage, leverage_max=case.terms.leverage_max)
+        return self.passes()
+
+    def _refuses(self, field: str, **evidence: object) -> Verdict:
+        return Verdict(self.name, Ruling.DENY, invalid(field), self.mode, evidence)

@@ -1,0 +1,88 @@
+"""JSON lines on stdout, or lines for people; one sink, and no secret in any of them (SPEC 13)."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterable, MutableMapping
+from typing import Any
+
+import structlog
+
+from quantum_trader.stores.codec import encode_text
+
+REDACTED = "[redacted]"
+SECRET_LENGTH_MIN = 4
+FIRST_FIELDS = ("ts", "level", "event")
+
+_secrets: set[str] = set()
+
+
+def hide(secrets: Iterable[str]) -> None:
+    """Keep ``secrets`` out of every line from now on, whoever writes it."""
+    _secrets.update(secret for secret in secrets if len(secret) >= SECRET_LENGTH_MIN)
+
+
+def set_up(level: str, line_format: str) -> None:
+    """Send everything, other libraries' lines included, to stdout once."""
+    number = logging.getLevelNamesMapping()[level.upper()]
+    shared: list[Any] = [
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
+        structlog.processors.format_exc_info,
+        _redact,
+    ]
+    people = [_for_people, structlog.dev.ConsoleRenderer(timestamp_key="ts", colors=sys.stdout.isatty())]
+    renderers: list[Any] = people if line_format == "console" else [_json]
+    structlog.configure(
+        processors=[*shared, *renderers],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(max(number, logging.WARNING))
+
+
+def _for_people(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Shorten what only machines read: `why` has the rest."""
+    event.pop("limits", None)
+    if event.get("event") != "decision":
+        return event
+    wish = f"{event['side']} {event['qty']} {event['symbol']}"
+    outcome = f"{event['decision']} {event['gate']} {event['reason']}".replace("  ", " ")
+    filled = f" {event['filled_qty']} at {event['avg_price']}" if event["executed"] else ""
+    short = {"ts": event["ts"], "level": event["level"], "event": f"{wish}: {outcome}{filled}"}
+    return {**short, "plan_id": event["plan_id"]}
+
+
+def _json(_: Any, __: str, event: MutableMapping[str, Any]) -> str:
+    head = {name: event.pop(name, "") for name in FIRST_FIELDS}
+    return encode_text(head | dict(event))
+
+
+def _redact(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    if not _secrets:
+        return event
+    return {key: _clean(value) for key, value in event.items()}
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, str):
+        for secret in _secrets:
+            if secret in value:
+                value = value.replace(secret, REDACTED)
+        return value
+    if isinstance(value, dict):
+        return {key: _clean(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_clean(inner) for inner in value]
+    return value
