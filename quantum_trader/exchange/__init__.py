@@ -1,0 +1,1 @@
+"""Everything that speaks to Binance, and the exchange that is embedded for paper mode."""

@@ -1,0 +1,112 @@
+"""The border where decoded JSON becomes typed values, or an error that names the field."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal, InvalidOperation
+from enum import StrEnum
+from typing import Any, TypeVar
+
+import orjson
+
+from quantum_trader.exchange.errors import ReplyUnreadable
+
+_NUMBER_CHARS_MAX = 64
+_EXPONENT_MAX = 30
+_SHOWN_CHARS_MAX = 80
+EnumT = TypeVar("EnumT", bound=StrEnum)
+
+
+def decoded(endpoint: str, body: bytes) -> Any:
+    """Decode a JSON body; raises ``ReplyUnreadable`` when it is none."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise ReplyUnreadable(endpoint, "body", f"no JSON ({error.msg})") from None
+
+
+def rows_of(endpoint: str, content: Any, name: str = "body") -> Iterator[Row]:
+    """Yield the objects of a JSON array; raises ``ReplyUnreadable`` when it is none."""
+    if not isinstance(content, list):
+        raise ReplyUnreadable(endpoint, name, "is no array")
+    return (Row(endpoint, item, f"{name}[{number}]") for number, item in enumerate(content))
+
+
+def decimal_of(text: str) -> Decimal | None:
+    """Return the finite number that ``text`` writes, exponents allowed; None when it is none.
+
+    Bounded to 64 characters and exponents of ±30, so that writing it out in full stays short.
+    """
+    if len(text) > _NUMBER_CHARS_MAX or not text.isascii() or "_" in text:
+        return None
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() and abs(number.adjusted()) <= _EXPONENT_MAX else None
+
+
+class Row:
+    """One JSON object of a reply; every getter raises ``ReplyUnreadable`` naming its field."""
+
+    __slots__ = ("_content", "_endpoint", "_path")
+
+    def __init__(self, endpoint: str, content: Any, path: str = "") -> None:
+        if not isinstance(content, dict):
+            raise ReplyUnreadable(endpoint, path or "body", "is no object")
+        self._endpoint = endpoint
+        self._content = content
+        self._path = path
+
+    def __contains__(self, field: str) -> bool:
+        return field in self._content
+
+    def text(self, field: str) -> str:
+        """Return a string that is not empty."""
+        value = self._content.get(field)
+        if not isinstance(value, str) or not value:
+            raise self.wrong(field, "a string")
+        return value
+
+    def integer(self, field: str) -> int:
+        """Return a JSON integer."""
+        value = self._content.get(field)
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise self.wrong(field, "an integer")
+        return value
+
+    def truth(self, field: str) -> bool:
+        """Return a JSON boolean."""
+        value = self._content.get(field)
+        if not isinstance(value, bool):
+            raise self.wrong(field, "true or false")
+        return value
+
+    def decimal(self, field: str) -> Decimal:
+        """Return a number that is written as a string, as Binance writes all that matter."""
+        value = self._content.get(field)
+        number = decimal_of(value) if isinstance(value, str) else None
+        if number is None:
+            raise self.wrong(field, "a decimal number as a string")
+        return number
+
+    def member(self, field: str, kind: type[EnumT]) -> EnumT:
+        """Return a member of ``kind``."""
+        try:
+            return kind(self.text(field))
+        except ValueError:
+            raise self.wrong(field, f"one of {', '.join(kind)}") from None
+
+    def rows(self, field: str) -> Iterator[Row]:
+        """Yield the objects of an array."""
+        return rows_of(self._endpoint, self._content.get(field), self._name(field))
+
+    def _name(self, field: str) -> str:
+        return f"{self._path}.{field}" if self._path else field
+
+    def wrong(self, field: str, wanted: str) -> ReplyUnreadable:
+        """Return the error that ``field`` is missing or is not ``wanted``."""
+        if field not in self._content:
+            return ReplyUnreadable(self._endpoint, self._name(field), "is missing")
+        shown = repr(self._content[field])[:_SHOWN_CHARS_MAX]
+        return ReplyUnreadable(self._endpoint, self._name(field), f"should be {wanted}, not {shown}")

@@ -1,0 +1,40 @@
+"""What the exchange client needs to know: addresses, keys, patience."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from yarl import URL
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeSettings:
+    """One account on one venue. The repr shows neither key nor secret.
+
+    ``api_secret`` is an HMAC secret or an Ed25519/RSA private key as PEM. ``recv_window_ms`` fences
+    how late the exchange may still accept a request (SPEC 7.4): keep it short.
+    ``reserve_share`` is the part of weight and order budgets (0 to 1) kept for exits.
+
+    Raises ``ValueError`` naming the setting that cannot work.
+    """
+
+    rest_url: str
+    api_key: str = field(repr=False)
+    api_secret: str = field(repr=False)
+    recv_window_ms: int = 3_000
+    request_timeout_s: float = 5.0
+    reserve_share: float = 0.25
+
+    def __post_init__(self) -> None:
+        """Refuse what could never work."""
+        url = URL(self.rest_url)
+        if url.scheme not in ("http", "https") or not url.host or url.query_string or url.fragment:
+            raise ValueError("rest_url must look like https://host[:port][/path]")
+        if url.user is not None or url.password is not None:
+            raise ValueError("rest_url must not carry a user or a password")
+        if not 1 <= self.recv_window_ms <= 60_000:  # noqa: PLR2004 - the range that the message states
+            raise ValueError(f"recv_window_ms must lie in 1..60000, not {self.recv_window_ms}")
+        if self.request_timeout_s <= 0:
+            raise ValueError(f"request_timeout_s must be positive, not {self.request_timeout_s}")
+        if not 0 <= self.reserve_share < 1:
+            raise ValueError(f"reserve_share must lie in [0, 1), not {self.reserve_share}")
