@@ -1,0 +1,1 @@
+"""Redis: names of keys, streams, atomic scripts, the embedded server; and the state directory."""

@@ -1,0 +1,173 @@
+"""Names of streams and keys (SPEC 2). Nothing else in the tree spells a key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from quantum_trader.domain.trading import Leg, PositionSide
+
+GROUP = "quantum-trader"
+CONSUMER = "engine"
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """All names below one namespace; ``leg`` is a symbol, ending in :LONG/:SHORT in hedge mode."""
+
+    namespace: str = "quantum"
+
+    def _name(self, *parts: str) -> str:
+        return ":".join((self.namespace, *parts))
+
+    @property
+    def plans(self) -> str:
+        """Stream of plans, in."""
+        return self._name("stream", "apply.plan")
+
+    @property
+    def results(self) -> str:
+        """Stream of results, out."""
+        return self._name("stream", "apply.result")
+
+    @property
+    def dead_letters(self) -> str:
+        """Stream of entries that could not be read as a plan."""
+        return self._name("stream", "apply.dead")
+
+    @property
+    def governor_events(self) -> str:
+        """Stream of the engine's events."""
+        return self._name("stream", "governor.events")
+
+    @property
+    def kill(self) -> str:
+        """Kill switch: absent or 0, 1, opens."""
+        return self._name("kill")
+
+    @property
+    def mode(self) -> str:
+        """PAPER, DRY_RUN, TESTNET or LIVE, out."""
+        return self._name("mode")
+
+    @property
+    def execution(self) -> str:
+        """ENABLED or DISABLED, out."""
+        return self._name("governor", "execution")
+
+    @property
+    def policy(self) -> str:
+        """Hash with the universe of symbols, in."""
+        return self._name("policy", "current")
+
+    @property
+    def engine_status(self) -> str:
+        """JSON with a TTL: what the running engine says of itself."""
+        return self._name("engine", "status")
+
+    def lease(self, account: str) -> str:
+        """Which engine may claim."""
+        return self._name("engine", "lease", account)
+
+    def fencing(self, account: str) -> str:
+        """Counter behind the lease's fencing tokens."""
+        return self._name("engine", "fencing", account)
+
+    def processed(self, plan_id: str) -> str:
+        """State of a plan: claimed, parked, terminal."""
+        return self._name("exec", "processed", plan_id)
+
+    def plan(self, plan_id: str) -> str:
+        """JSON that recovery needs."""
+        return self._name("exec", "plan", plan_id)
+
+    def lock(self, symbol: str) -> str:
+        """An order of ours is in flight on the symbol."""
+        return self._name("exec", "lock", symbol)
+
+    def rate_symbol(self, symbol: str) -> str:
+        """Sorted set of claimed opens of the symbol."""
+        return self._name("exec", "rate", "symbol", symbol)
+
+    @property
+    def rate_global(self) -> str:
+        """Sorted set of claimed opens."""
+        return self._name("exec", "rate", "global")
+
+    @property
+    def claims(self) -> str:
+        """Hash plan id → claim, for every plan that is claimed and not yet seen everywhere."""
+        return self._name("exec", "claims")
+
+    @property
+    def epoch(self) -> str:
+        """Counter of settled opens; dates claims against readings."""
+        return self._name("exec", "epoch")
+
+    @property
+    def margin_fails(self) -> str:
+        """Sorted set of margin failures in the window."""
+        return self._name("exec", "margin_fails")
+
+    def cooldown_symbol(self, symbol: str) -> str:
+        """Latch."""
+        return self._name("safety", "cooldown_symbol", symbol)
+
+    @property
+    def cooldown_global(self) -> str:
+        """Latch."""
+        return self._name("safety", "cooldown_global")
+
+    @property
+    def safe_mode(self) -> str:
+        """Latch."""
+        return self._name("safety", "safe_mode")
+
+    @property
+    def disarmed(self) -> str:
+        """Latch that an operator alone clears."""
+        return self._name("safety", "disarmed")
+
+    def permit_p32(self, plan_id: str) -> str:
+        """Record of the governor gates' verdict; never read back."""
+        return self._name("permit", "p32", plan_id)
+
+    def permit_p33(self, plan_id: str) -> str:
+        """Record of the position gate's verdict; never read back."""
+        return self._name("permit", "p33", plan_id)
+
+    def last_exec_ms(self, leg: str) -> str:
+        """When the symbol's last open was executed, ms."""
+        return self._name("cooldown", "last_exec_ts", leg)
+
+    @property
+    def rotation_lock(self) -> str:
+        """The one rotation under way."""
+        return self._name("rotation", "lock")
+
+    def rotation_lock_of(self, plan_id: str) -> str:
+        """The same, by the parked plan."""
+        return self._name("rotation", "lock", plan_id)
+
+    def ledger(self, leg: str) -> str:
+        """Hash: what the engine believes it holds."""
+        return self._name("position", "ledger", leg)
+
+    def snapshot(self, leg: str) -> str:
+        """Hash: the exchange's view."""
+        return self._name("position", "snapshot", leg)
+
+    @property
+    def bsc_events(self) -> str:
+        """Stream of BSC's events."""
+        return self._name("stream", "bsc.events")
+
+    @property
+    def bsc_health(self) -> str:
+        """JSON that BSC writes."""
+        return self._name("bsc", "health")
+
+
+def leg_of(key: str) -> Leg:
+    """Return the leg that a key's suffix names: ``BTCUSDT`` or ``BTCUSDT:LONG``."""
+    symbol, _, side = key.partition(":")
+    return Leg(symbol, PositionSide(side or PositionSide.BOTH))

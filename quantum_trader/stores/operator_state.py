@@ -1,0 +1,128 @@
+"""What operators and other programs say through keys: kill switch, latches, policy, BSC's health.
+
+Read together with every delivery, and parsed so that whatever cannot be read stops opens:
+an unreadable policy is a policy with a problem, an unreadable kill value halts opens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from quantum_trader.domain.facts import BscHealth, Latches, Policy
+from quantum_trader.stores.codec import decode
+from quantum_trader.stores.keys import Keys
+
+UNREADABLE = "unreadable"
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorState:
+    """One reading of all operator keys; ``read_at_ms`` is wall time."""
+
+    kill: str
+    latches: Latches
+    policy: Policy
+    bsc: BscHealth
+    read_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorKeys:
+    """Which keys one reading takes: the fixed ones and the symbol cooldowns believed to be set.
+
+    A cooldown that someone else sets is found by the claim, which looks at the plan's own symbol.
+    """
+
+    keys: Keys
+    cooling_symbols: tuple[str, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """Keys for one MGET, in the order that ``parse`` expects."""
+        return [
+            self.keys.kill,
+            self.keys.safe_mode,
+            self.keys.cooldown_global,
+            self.keys.disarmed,
+            self.keys.bsc_health,
+            *(self.keys.cooldown_symbol(symbol) for symbol in self.cooling_symbols),
+        ]
+
+    def parse(
+        self,
+        values: Sequence[bytes | None],
+        policy: Mapping[bytes, bytes],
+        *,
+        bsc_required: bool,
+        now_ms: int,
+    ) -> OperatorState:
+        """Turn one MGET and one HGETALL into a reading; never raises."""
+        kill, safe_mode, cooldown_global, disarmed, bsc, *cooling = values
+        return OperatorState(
+            kill=_stop(kill),
+            latches=Latches(
+                safe_mode=safe_mode is not None,
+                cooldown_global=cooldown_global is not None,
+                cooldown_symbols=frozenset(
+                    symbol
+                    for symbol, value in zip(self.cooling_symbols, cooling, strict=True)
+                    if value is not None
+                ),
+                disarmed=_stop(disarmed),
+            ),
+            policy=parse_policy(policy, now_ms),
+            bsc=_parse_bsc(bsc, required=bsc_required),
+            read_at_ms=now_ms,
+        )
+
+
+def parse_policy(raw: Mapping[bytes, bytes], now_ms: int) -> Policy:
+    """Read ``quantum:policy:current``; a policy that cannot be used says why."""
+    if not raw:
+        return Policy(problem="missing")
+    version = _text(raw.get(b"policy_version"))
+    try:
+        universe = decode(raw[b"universe_symbols"])
+    except (KeyError, ValueError):
+        return Policy(version=version, problem="universe_symbols is no JSON list")
+    if not isinstance(universe, list) or not all(isinstance(symbol, str) for symbol in universe):
+        return Policy(version=version, problem="universe_symbols is no JSON list of symbols")
+    problem = _validity_problem(_text(raw.get(b"valid_until_epoch")), now_ms)
+    return Policy(frozenset(universe), version, problem)
+
+
+def _validity_problem(until: str, now_ms: int) -> str:
+    if not until:
+        return ""
+    try:
+        is_valid = Decimal(until) * 1000 > now_ms
+    except ArithmeticError:  # no number, NaN, or beyond what a number may be
+        return "valid_until_epoch is no number"
+    return "" if is_valid else f"expired at {until}"
+
+
+def _parse_bsc(raw: bytes | None, *, required: bool) -> BscHealth:
+    if raw is None:
+        return BscHealth(required)
+    try:
+        health: Any = decode(raw)
+        return BscHealth(required, str(health["state"]), str(health["authority"]))
+    except (ValueError, KeyError, TypeError):
+        return BscHealth(required, UNREADABLE)
+
+
+def _stop(value: bytes | None) -> str:
+    """Return the text of a stop; one that is set to nothing is set, and unreadable."""
+    return "" if value is None else _text(value) or UNREADABLE
+
+
+def _text(value: bytes | None) -> str:
+    if value is None:
+        return ""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return UNREADABLE

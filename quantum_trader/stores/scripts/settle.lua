@@ -1,0 +1,91 @@
+-- Settle: the one result of a plan with everything that goes with it, in one atomic step (SPEC 7.7).
+--
+-- ARGV[3] says in which state the plan must be: '' (never claimed) or 'claimed'. Anything else
+-- means that someone settled it before: nothing is written and {'duplicate', state} returned, so a
+-- plan cannot get a second result. A filled open leaves its claim behind, dated with the next
+-- epoch, until every reading in use is newer (claim.lua); any other claim is deleted.
+-- Returns {'ok', epoch}.
+
+local KEY = {
+  lease = KEYS[1], processed = KEYS[2], plan = KEYS[3], claims = KEYS[4], lock = KEYS[5],
+  results = KEYS[6], plans = KEYS[7], events = KEYS[8], epoch = KEYS[9], rate_symbol = KEYS[10],
+  rate_global = KEYS[11], margin_fails = KEYS[12], safe_mode = KEYS[13], ledger = KEYS[14],
+  last_exec_ms = KEYS[15], permit_p32 = KEYS[16], permit_p33 = KEYS[17],
+}
+local plan_id, expected, now_ms = ARGV[2], ARGV[3], tonumber(ARGV[4])
+local result, extra = cjson.decode(ARGV[5]), cjson.decode(ARGV[6])
+
+if redis.call('GET', KEY.lease) ~= ARGV[1] then return {'not_leader', ''} end
+local state = redis.call('GET', KEY.processed) or ''
+if state ~= expected then return {'duplicate', state} end
+
+-- A script is not rolled back when a key turns out to be of a wrong type, so such keys go first:
+-- whoever made them, the result has to be written, once.
+local function hold_type(key, kind)
+  local found = redis.call('TYPE', key)['ok']
+  if found ~= 'none' and found ~= kind then redis.call('DEL', key) end
+end
+hold_type(KEY.lease, 'string')
+hold_type(KEY.processed, 'string')
+hold_type(KEY.lock, 'string')
+hold_type(KEY.results, 'stream')
+hold_type(KEY.events, 'stream')
+hold_type(KEY.claims, 'hash')
+hold_type(KEY.ledger, 'hash')
+hold_type(KEY.rate_symbol, 'zset')
+hold_type(KEY.rate_global, 'zset')
+hold_type(KEY.margin_fails, 'zset')
+hold_type(KEY.epoch, 'string')
+if not tonumber(redis.call('GET', KEY.epoch) or '0') then redis.call('DEL', KEY.epoch) end
+
+local function add_event(fields)
+  redis.call('XADD', KEY.events, 'MAXLEN', '~', 10000, '*', unpack(fields))
+end
+
+redis.call('XADD', KEY.results, 'MAXLEN', '~', extra.results_kept, '*', unpack(result))
+redis.call('SET', KEY.processed, 'terminal', 'PX', extra.terminal_ttl_ms)
+redis.call('SET', KEY.plan, extra.record, 'PX', extra.terminal_ttl_ms)
+
+local epoch = tonumber(redis.call('GET', KEY.epoch) or '0')
+if expected == 'claimed' then
+  if extra.filled_open then
+    epoch = redis.call('INCR', KEY.epoch)
+    local claim = cjson.decode(redis.call('HGET', KEY.claims, plan_id) or extra.claim)
+    claim.settled_epoch = epoch
+    redis.call('HSET', KEY.claims, plan_id, cjson.encode(claim))
+  else
+    redis.call('HDEL', KEY.claims, plan_id)
+  end
+  if redis.call('GET', KEY.lock) == plan_id then redis.call('DEL', KEY.lock) end
+  if extra.return_rate_token then
+    redis.call('ZREM', KEY.rate_symbol, plan_id)
+    redis.call('ZREM', KEY.rate_global, plan_id)
+  end
+end
+for _, forgotten in ipairs(extra.seen_claims) do redis.call('HDEL', KEY.claims, forgotten) end
+
+if #extra.ledger > 0 then redis.call('HSET', KEY.ledger, unpack(extra.ledger)) end
+if extra.opened_ms then
+  redis.call('SET', KEY.last_exec_ms, extra.opened_ms, 'EX', 86400)
+end
+if extra.permit_p32 then redis.call('SET', KEY.permit_p32, extra.permit_p32, 'EX', 60) end
+if extra.permit_p33 then redis.call('SET', KEY.permit_p33, extra.permit_p33, 'EX', 60) end
+
+-- latches: a running one is not extended
+for _, latch in ipairs(extra.latches) do
+  if redis.call('SET', latch.key, '1', 'EX', latch.ttl_s, 'NX') then add_event(latch.event) end
+end
+local failure = extra.margin_failure
+if failure then
+  redis.call('ZADD', KEY.margin_fails, now_ms, plan_id)
+  redis.call('ZREMRANGEBYSCORE', KEY.margin_fails, '-inf', now_ms - failure.window_ms)
+  redis.call('PEXPIRE', KEY.margin_fails, failure.window_ms)
+  if failure.safe_mode_s > 0 and redis.call('ZCARD', KEY.margin_fails) >= failure.failures_max
+    and redis.call('SET', KEY.safe_mode, '1', 'EX', failure.safe_mode_s, 'NX') then
+    add_event(failure.event)
+  end
+end
+for _, event in ipairs(extra.events) do add_event(event) end
+
+redis.call('XACK', KEY.plans, extra.group, extra.stream_id)
+return {'ok', epoch}

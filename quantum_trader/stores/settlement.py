@@ -1,0 +1,170 @@
+"""Settlement on the server: result, ledger, latches, state and acknowledgement in one atomic step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from quantum_trader.domain.trading import Leg
+from quantum_trader.stores.codec import encode
+from quantum_trader.stores.connection import Database
+from quantum_trader.stores.keys import GROUP, Keys
+
+NEVER_CLAIMED = ""
+CLAIMED = "claimed"
+PARKED = "parked"
+
+
+@dataclass(frozen=True, slots=True)
+class Latch:
+    """A stop with a time to live in seconds; ``event`` is published when it was not set before."""
+
+    key: str
+    ttl_s: int
+    event: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class MarginFailure:
+    """A margin failure to count; enough of them in the window set safe mode (SPEC 5)."""
+
+    window_ms: int
+    failures_max: int
+    safe_mode_s: int
+    event: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """Everything that ends with a plan."""
+
+    plan_id: str
+    stream_id: str
+    content_hash: str
+    expected_state: str
+    leg: Leg
+    result: Mapping[str, str]
+    claim: bytes = b"{}"
+    filled_open: bool = False
+    return_rate_token: bool = False
+    ledger: Mapping[str, str] = field(default_factory=dict)
+    opened_ms: int | None = None
+    permit_p32: Mapping[str, Any] | None = None
+    permit_p33: Mapping[str, Any] | None = None
+    latches: tuple[Latch, ...] = ()
+    margin_failure: MarginFailure | None = None
+    events: tuple[Mapping[str, str], ...] = ()
+    seen_claims: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The result was written; ``epoch`` counts settled opens."""
+
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class NotSettled:
+    """Nothing was written: the plan was in another ``state``, or the lease is another engine's."""
+
+    why: str
+    state: str
+
+
+class SettlementStore:
+    """Writes settlements under the lease; raises ``RedisError`` when the server does not answer."""
+
+    def __init__(
+        self, database: Database, keys: Keys, lease_key: str, *, results_kept: int, terminal_ttl_s: int
+    ) -> None:
+        self._database = database
+        self._keys = keys
+        self._lease_key = lease_key
+        self._results_kept = results_kept
+        self._terminal_ttl_ms = terminal_ttl_s * 1000
+
+    async def settle(self, lease_value: str, settlement: Settlement, now_ms: int) -> Settled | NotSettled:
+        """Write ``settlement`` once; a plan that is not in the expected state is left alone."""
+        reply = await self._database.run(
+            "settle",
+            self._names(settlement),
+            [
+                lease_value,
+                settlement.plan_id,
+                settlement.expected_state,
+                now_ms,
+                encode(_flat(settlement.result)),
+                encode(self._extra(settlement)),
+            ],
+        )
+        if reply[0] == b"ok":
+            return Settled(int(reply[1]))
+        return NotSettled(reply[0].decode(), reply[1].decode())
+
+    async def epoch(self) -> int:
+        """Return the number of the last settled open."""
+        value: Any = await self._database.client.get(self._keys.epoch)
+        return int(value or 0)
+
+    def _names(self, settlement: Settlement) -> list[str]:
+        keys, plan_id, symbol = self._keys, settlement.plan_id, settlement.leg.symbol
+        return [
+            self._lease_key,
+            keys.processed(plan_id),
+            keys.plan(plan_id),
+            keys.claims,
+            keys.lock(symbol),
+            keys.results,
+            keys.plans,
+            keys.governor_events,
+            keys.epoch,
+            keys.rate_symbol(symbol),
+            keys.rate_global,
+            keys.margin_fails,
+            keys.safe_mode,
+            keys.ledger(settlement.leg.key),
+            keys.last_exec_ms(settlement.leg.key),
+            keys.permit_p32(plan_id),
+            keys.permit_p33(plan_id),
+        ]
+
+    def _extra(self, settlement: Settlement) -> dict[str, Any]:
+        record = {"content_hash": settlement.content_hash, "stream_id": settlement.stream_id}
+        extra: dict[str, Any] = {
+            "group": GROUP,
+            "stream_id": settlement.stream_id,
+            "results_kept": self._results_kept,
+            "terminal_ttl_ms": self._terminal_ttl_ms,
+            "record": encode(record).decode(),
+            "claim": settlement.claim.decode(),
+            "filled_open": settlement.filled_open,
+            "return_rate_token": settlement.return_rate_token,
+            "seen_claims": list(settlement.seen_claims),
+            "ledger": _flat(settlement.ledger),
+            "latches": [
+                {"key": latch.key, "ttl_s": latch.ttl_s, "event": _flat(latch.event)}
+                for latch in settlement.latches
+            ],
+            "events": [_flat(event) for event in settlement.events],
+        }
+        if settlement.opened_ms is not None:
+            extra["opened_ms"] = str(settlement.opened_ms)
+        if settlement.permit_p32 is not None:
+            extra["permit_p32"] = encode(settlement.permit_p32).decode()
+        if settlement.permit_p33 is not None:
+            extra["permit_p33"] = encode(settlement.permit_p33).decode()
+        if settlement.margin_failure is not None:
+            failure = settlement.margin_failure
+            extra["margin_failure"] = {
+                "window_ms": failure.window_ms,
+                "failures_max": failure.failures_max,
+                "safe_mode_s": failure.safe_mode_s,
+                "event": _flat(failure.event),
+            }
+        return extra
+
+
+def _flat(fields: Mapping[str, str]) -> list[str]:
+    return [part for pair in fields.items() for part in pair]
