@@ -1,0 +1,71 @@
+"""Trading rules, mark prices, regimes and correlations, as last read from the exchange."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+
+from quantum_trader.concurrency import SharedRead
+from quantum_trader.domain.clock import Clock
+from quantum_trader.domain.evidence import Reading
+from quantum_trader.domain.facts import Regime
+from quantum_trader.domain.trading import Kline, SymbolRules
+from quantum_trader.exchange.ports import MarketReads
+from quantum_trader.market.indicators import correlations, regime
+
+KLINES_INTERVAL = "1h"
+KLINES_READ = 101  # 100 closed ones and the open one
+
+
+class LiveMarket:
+    """Readings with their time and source; None until the first read succeeded."""
+
+    def __init__(self, reads: MarketReads, clock: Clock) -> None:
+        self._reads = reads
+        self._clock = clock
+        self._candles: dict[str, Sequence[Kline]] = {}
+        self._regimes: dict[str, Reading[Regime]] = {}
+        self._correlations: dict[str, dict[str, Decimal]] = {}
+        self._correlations_at_ms: int | None = None
+        self.rules: Reading[Mapping[str, SymbolRules]] | None = None
+        self.marks: Reading[Mapping[str, Decimal]] | None = None
+        self.refresh_rules = SharedRead(self._read_rules).fresh
+        self.refresh_marks = SharedRead(self._read_marks).fresh
+
+    def rules_of(self, symbol: str) -> SymbolRules | None:
+        """Return the trading rules of ``symbol``; None when unknown or never read."""
+        return self.rules.value.get(symbol) if self.rules is not None else None
+
+    def regime_of(self, symbol: str) -> Reading[Regime] | None:
+        """Return the regime of ``symbol``, dated with the close of its newest closed candle."""
+        return self._regimes.get(symbol)
+
+    def correlations_of(self, symbol: str) -> Reading[Mapping[str, Decimal]] | None:
+        """Return correlations of ``symbol`` with other symbols."""
+        if self._correlations_at_ms is None:
+            return None
+        return Reading(self._correlations.get(symbol, {}), self._correlations_at_ms, "klines")
+
+    async def refresh_klines(self, symbol: str) -> None:
+        """Read the symbol's candles and recompute its regime; raises ``ExchangeError``."""
+        candles = await self._reads.klines(symbol, KLINES_INTERVAL, KLINES_READ)
+        now_ms = self._clock.now_ms()
+        closed = [candle for candle in candles if candle.close_time_ms < now_ms]
+        self._candles[symbol] = closed
+        try:
+            self._regimes[symbol] = Reading(regime(closed), closed[-1].close_time_ms, "klines")
+        except (ValueError, ArithmeticError, IndexError):
+            self._regimes.pop(symbol, None)  # too young a symbol has no regime: the gate errs on it
+
+    def recompute_correlations(self) -> None:
+        """Recompute the table over all candles read so far."""
+        self._correlations = correlations(self._candles)
+        self._correlations_at_ms = self._clock.now_ms()
+
+    async def _read_rules(self) -> None:
+        asked_ms = self._clock.now_ms()
+        self.rules = Reading(await self._reads.symbol_rules(), asked_ms, "exchangeInfo")
+
+    async def _read_marks(self) -> None:
+        asked_ms = self._clock.now_ms()
+        self.marks = Reading(await self._reads.mark_prices(), asked_ms, "premiumIndex")

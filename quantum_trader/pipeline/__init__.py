@@ -1,0 +1,1 @@
+"""Intake, decide, claim, send, settle: the way of a plan through the engine."""

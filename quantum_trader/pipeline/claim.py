@@ -1,0 +1,178 @@
+"""The claim step: from an allowed decision to the right to send exactly one stored order.
+
+The only caller of ``Claimed.granted`` in the tree: nothing opens a position that did not pass here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+from quantum_trader.domain import facts
+from quantum_trader.domain.decision import Decision
+from quantum_trader.domain.evidence import Evidence
+from quantum_trader.domain.exposure import ClaimedExposure
+from quantum_trader.domain.intention import Effect
+from quantum_trader.domain.order import Claimed, OpenOrder, client_order_id
+from quantum_trader.domain.verdict import Mode
+from quantum_trader.gates import GateTables
+from quantum_trader.pipeline.evidence import Rooms
+from quantum_trader.stores.claims import ClaimStore, OpenLimits, PlanRecord, Refusal, StoredOrder
+
+LOCK_TTL_MS = 60_000  # longer than any single send; a crash frees the symbol after it
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A granted claim: the stored record and, for an open, the proof that the entry port asks for."""
+
+    record: PlanRecord
+    decision: Decision
+    claimed: Claimed | None = None
+
+
+class ClaimStep:
+    """Takes a plan's claims in one atomic server-side step."""
+
+    def __init__(self, store: ClaimStore, rooms: Rooms) -> None:
+        self._store = store
+        self._rooms = rooms
+
+    async def claim(
+        self,
+        decision: Decision,
+        evidence: Evidence,
+        gates: GateTables,
+        *,
+        first_quantity: Decimal,
+        state: str = "",
+    ) -> Grant | Refusal:
+        """Claim ``decision`` for a first order of ``first_quantity`` (base asset), from ``state``.
+
+        Raises:
+            RedisError: no reply; the claim may stand. The caller looks before doing anything else.
+        """
+        record = self._record(decision, first_quantity)
+        exposure = decision.exposure
+        if exposure is None:
+            refusal = await self._take(record, None, state)
+            if refusal is not None:
+                return refusal
+            self._rooms.book.hold_exit(record.plan_id, record.order.leg.symbol)
+            return Grant(record, decision)
+        limits = open_limits(decision, exposure, evidence, gates, self._rooms)
+        with self._rooms.book.claiming(min(limits.positions_epoch, limits.account_epoch)):
+            refusal = await self._take(record, limits, state)
+        if refusal is not None:
+            return refusal
+        self._rooms.book.add(exposure, decision.decided_at_ms)
+        return Grant(record, decision, self._proof(record))
+
+    async def amend(self, grant: Grant, order: StoredOrder, settled_orders: list[str]) -> Grant | Refusal:
+        """Store the next order of a claimed plan, or the same one with a new timestamp, before it is sent."""
+        record = replace(grant.record, order=order, settled_orders=settled_orders)
+        refusal = await self._store.amend(self._rooms.lease.value, record, lock_ttl_ms=LOCK_TTL_MS)
+        if refusal is not None:
+            return refusal
+        claimed = self._proof(record) if grant.claimed is not None else None
+        return Grant(record, grant.decision, claimed)
+
+    async def unlock(self, grant: Grant) -> None:
+        """Let go of the symbol's lock while the outcome is unknown; the claim itself stays."""
+        await self._store.unlock(grant.record.order.leg.symbol, grant.record.plan_id)
+
+    async def _take(self, record: PlanRecord, limits: OpenLimits | None, state: str) -> Refusal | None:
+        return await self._store.claim(
+            self._rooms.lease.value,
+            record,
+            limits,
+            now_ms=record.decided_at_ms,
+            lock_ttl_ms=LOCK_TTL_MS,
+            expected_state=state,
+        )
+
+    def _proof(self, record: PlanRecord) -> Claimed:
+        order = record.order
+        open_order = OpenOrder(
+            order.leg, order.side, order.quantity, order.client_order_id, order.timestamp_ms
+        )
+        return Claimed.granted(open_order, record.plan_id, record.token)
+
+    def _record(self, decision: Decision, quantity: Decimal) -> PlanRecord:
+        plan, intention = decision.plan, decision.intention
+        if intention.side is None:
+            raise AssertionError(f"plan {plan.plan_id} was allowed without a side")
+        order = StoredOrder(
+            leg=intention.leg,
+            side=intention.side,
+            quantity=quantity,
+            client_order_id=client_order_id(plan.plan_id),
+            timestamp_ms=self._rooms.server_clock.signing_time_ms(),
+        )
+        return PlanRecord(
+            plan_id=plan.plan_id,
+            stream_id=plan.stream_id,
+            content_hash=plan.content_hash,
+            fields=plan.carried or {},
+            is_exit=decision.is_exit,
+            effect=intention.effect or "",
+            asked=decision.quantity or quantity,
+            order=order,
+            token=self._rooms.lease.token,
+            config_hash=decision.config_hash,
+            decided_at_ms=decision.decided_at_ms,
+            verdicts=[verdict.as_record() for verdict in decision.verdicts],
+        )
+
+
+def open_limits(
+    decision: Decision,
+    exposure: ClaimedExposure,
+    evidence: Evidence,
+    gates: GateTables,
+    rooms: Rooms,
+) -> OpenLimits:
+    """Return what the claim of an open must not exceed: the limits of the gates that enforce."""
+    positions = evidence.get(facts.POSITIONS)
+    limits = OpenLimits(
+        exposure=exposure,
+        is_new_leg=decision.intention.effect is Effect.OPEN,
+        positions_epoch=rooms.account.positions_epoch,
+        account_epoch=rooms.account.account_epoch,
+        seen=rooms.book.positions_of_claims(positions),
+    )
+    if gates.rate_limit.mode is Mode.ENFORCE:
+        limits = replace(
+            limits,
+            symbol_window_ms=gates.rate_limit.per_symbol_s * 1000,
+            global_per_min=gates.rate_limit.global_per_min,
+            per_symbol_5min_max=gates.rate_limit.per_symbol_5min_max,
+            per_symbol_hour_max=gates.rate_limit.per_symbol_hour_max,
+        )
+    if gates.margin_guard.mode is Mode.ENFORCE:
+        account = evidence.get(facts.ACCOUNT)
+        limits = replace(
+            limits,
+            required_margin_usdt=exposure.margin_usdt * gates.margin_guard.buffer,
+            available_usdt=account.available_balance,
+            usage_room_usdt=account.margin_balance * gates.margin_guard.usage_max - account.initial_margin,
+        )
+    if gates.fund_caps.mode is Mode.ENFORCE:
+        limits = replace(
+            limits,
+            positions_room=gates.fund_caps.max_open_positions - len(positions),
+            notional_room_usdt=gates.fund_caps.max_total_notional_usdt - positions.notional_usdt,
+        )
+    if gates.active_slots.mode is Mode.ENFORCE and limits.is_new_leg:
+        slots = gates.active_slots.slots(evidence.get(facts.REGIME))
+        taken = (positions.symbols | _reserved(decision, rooms)) - {exposure.leg.symbol}
+        limits = replace(limits, slots_room=slots - len(taken))
+    return limits
+
+
+def _reserved(decision: Decision, rooms: Rooms) -> frozenset[str]:
+    """Return the symbol whose slot a rotation is freeing, unless for this very plan (SPEC 6.7)."""
+    rotation = rooms.rotation
+    if rotation is None or rotation.new_plan_id == decision.plan.plan_id:
+        return frozenset()
+    return frozenset({rotation.new_symbol})

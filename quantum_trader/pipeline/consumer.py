@@ -1,0 +1,252 @@
+"""Consumes the plan stream: deliveries in, one task a plan, nothing lost on the way (SPEC 2, 7.8)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import structlog
+
+from quantum_trader.concurrency import end_tasks
+from quantum_trader.domain.clock import Clock
+from quantum_trader.domain.plan import Plan, stream_ms
+from quantum_trader.domain.reasons import Reason
+from quantum_trader.domain.result import Ended
+from quantum_trader.pipeline.intake import DeadLetter, Refused, read_entry
+from quantum_trader.pipeline.recover import Recovery
+from quantum_trader.pipeline.results import Ending
+from quantum_trader.pipeline.rotation import RotationSaga, timed_out
+from quantum_trader.pipeline.runner import PlanRunner
+from quantum_trader.pipeline.settle import Settler
+from quantum_trader.stores.claims import ClaimStore, PlanRecord
+from quantum_trader.stores.connection import RedisError
+from quantum_trader.stores.operator_state import OperatorState
+from quantum_trader.stores.plan_stream import BATCH_MAX, Delivery, PlanStream
+from quantum_trader.stores.settlement import PARKED, NotSettled
+
+IN_FLIGHT_MAX = 512
+RECONNECT_PAUSE_FIRST_S = 0.2
+RECONNECT_PAUSE_MAX_S = 5.0
+RECOVERY_HEAD_START_S = 2.0
+CLAIMED_STATES = ("claimed", "parked")
+
+log = structlog.get_logger()
+
+
+class Consumer:
+    """Reads deliveries and runs each plan in a task of its own, at most ``IN_FLIGHT_MAX`` at once."""
+
+    def __init__(
+        self,
+        stream: PlanStream,
+        claims: ClaimStore,
+        runner: PlanRunner,
+        recovery: Recovery,
+        *,
+        rotation: RotationSaga,
+        settler: Settler,
+        clock: Clock,
+    ) -> None:
+        self._stream = stream
+        self._claims = claims
+        self._runner = runner
+        self._recovery = recovery
+        self._rotation = rotation
+        self._settler = settler
+        self._clock = clock
+        self._active: dict[str, str] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._slots = asyncio.Semaphore(IN_FLIGHT_MAX)
+        self._redelivered_before_ms = clock.now_ms()
+        self._stopping = asyncio.Event()
+        self.operator: OperatorState | None = None
+        self.plans_seen = 0
+        self.connected = False
+
+    @property
+    def in_flight(self) -> int:
+        """How many plans are under way."""
+        return len(self._active)
+
+    def stop(self) -> None:
+        """Read no further plan; those under way go on."""
+        self._stopping.set()
+
+    async def drain(self, timeout_s: float) -> None:
+        """Wait until the plans under way are settled; what is not by then stays claimed for recovery."""
+        if self._tasks:
+            _, unfinished = await asyncio.wait(self._tasks, timeout=timeout_s)
+            await end_tasks(unfinished)
+
+    async def run(self) -> None:
+        """Recover, then read until stopped; reconnects for as long as it takes."""
+        pause_s = RECONNECT_PAUSE_FIRST_S
+        recovered = False
+        while not self._stopping.is_set():
+            try:
+                await self._stream.ensure_group()
+                if not recovered:
+                    await self._take_over()
+                    recovered = True
+                self.connected, pause_s = True, RECONNECT_PAUSE_FIRST_S
+                await self._read_on()
+            except RedisError as lost:
+                self.connected = False
+                self._redelivered_before_ms = self._clock.now_ms()
+                log.warning("redis_lost", error=str(lost), retry_s=pause_s)
+                await self._clock.sleep(pause_s)
+                pause_s = min(pause_s * 2, RECONNECT_PAUSE_MAX_S)
+
+    async def _take_over(self) -> None:
+        """Settle claimed plans first, then take our own pending entries as redelivered ones."""
+        self.operator = await self._stream.operator_state()
+        records = await self._claims.unsettled()
+        await self._recover(records)
+        taken = {record.stream_id for record in records} | await self._resume_rotation()
+        for delivery in await self._stream.pending():
+            if delivery.stream_id not in taken:
+                await self._accept(delivery, self.operator)
+
+    async def _resume_rotation(self) -> set[str]:
+        """Go on with the rotation that a former life left; return the parked entry's id, if any."""
+        resumed = await self._rotation.resume()
+        if resumed is None:
+            return set()
+        _, plan = resumed
+        self._active[plan.plan_id] = plan.content_hash
+        self._spawn(self._see_through(plan))
+        return {plan.stream_id}
+
+    async def _see_through(self, plan: Plan) -> None:
+        try:
+            await self._rotation.see_through(plan, self._runner.decide_parked)
+        except RedisError as lost:
+            log.warning("plan_interrupted", plan_id=plan.plan_id, error=str(lost))
+            await self._look_again(plan)
+        finally:
+            self._active.pop(plan.plan_id, None)
+
+    async def _recover(self, records: list[PlanRecord]) -> None:
+        tasks = [self._spawn(self._finish(record)) for record in records]
+        if tasks:
+            await asyncio.wait(tasks, timeout=RECOVERY_HEAD_START_S)
+
+    async def _finish(self, record: PlanRecord) -> None:
+        self._active[record.plan_id] = record.content_hash
+        try:
+            await self._recovery.finish(record)
+        finally:
+            self._active.pop(record.plan_id, None)
+
+    async def _read_on(self) -> None:
+        while not self._stopping.is_set():
+            free = IN_FLIGHT_MAX - self.in_flight
+            deliveries, self.operator = await self._stream.read(max(1, min(BATCH_MAX, free)))
+            for delivery in deliveries:
+                await self._accept(delivery, self.operator)
+
+    async def _accept(self, delivery: Delivery, operator: OperatorState) -> None:
+        self.plans_seen += 1
+        redelivered = delivery.redelivered or stream_ms(delivery.stream_id) < self._redelivered_before_ms
+        entry = read_entry(delivery.stream_id, delivery.fields)
+        if isinstance(entry, DeadLetter):
+            log.warning("dead_letter", stream_id=delivery.stream_id, reason=entry.reason)
+            await self._stream.bury(delivery, entry.reason)
+            return
+        if entry.plan_id in self._active:  # also a malformed copy: it must not end the plan under way
+            await self._dismiss(entry, delivery.stream_id)
+            return
+        if isinstance(entry, Refused):
+            await self._refuse(entry, delivery.stream_id)
+            return
+        await self._slots.acquire()
+        self._active[entry.plan_id] = entry.content_hash
+        self._spawn(self._run_plan(entry, operator, redelivered=redelivered))
+
+    async def _refuse(self, refused: Refused, stream_id: str) -> None:
+        duplicate = await self._settler.refuse(refused, stream_id)
+        if duplicate is not None:
+            await self._publish_duplicate(refused.plan_id, stream_id, refused.content_hash, duplicate.state)
+
+    async def _run_plan(self, plan: Plan, operator: OperatorState, *, redelivered: bool) -> None:
+        try:
+            duplicate = await self._runner.run(plan, operator, redelivered=redelivered)
+            if duplicate is not None:
+                await self._duplicate(plan, duplicate)
+        except RedisError as lost:
+            log.warning("plan_interrupted", plan_id=plan.plan_id, error=str(lost))
+            await self._look_again(plan)
+        except Exception as bug:
+            log.exception("plan_failed", plan_id=plan.plan_id)
+            await self._fail(plan, bug)
+        finally:
+            self._active.pop(plan.plan_id, None)
+            self._slots.release()
+
+    async def _look_again(self, plan: Plan) -> None:
+        """Redis did not answer in the middle of a plan: look up how far it got, and go on from there."""
+        while True:
+            await self._clock.sleep(RECONNECT_PAUSE_FIRST_S)
+            try:
+                state, _ = await self._claims.history(plan.plan_id)
+                if state == "claimed":
+                    record = await self._claims.record(plan.plan_id)
+                    await self._recovery.finish(record)
+                    return
+                if state == PARKED:
+                    await self._resume_rotation()
+                if state:
+                    return
+                operator = await self._stream.operator_state()
+                duplicate = await self._runner.run(plan, operator, redelivered=True)
+                if duplicate is not None:
+                    await self._duplicate(plan, duplicate)
+            except RedisError as lost:
+                log.warning("plan_interrupted", plan_id=plan.plan_id, error=str(lost))
+            else:
+                return
+
+    async def _fail(self, plan: Plan, bug: Exception) -> None:
+        """A plan that met a bug of ours before its claim gets its result; a claimed one is recovered."""
+        ending = Ending(Ended.FAILED, Reason.INTERNAL_ERROR.value, error=f"{type(bug).__name__}: {bug}")
+        outcome = await self._settler.end(plan, ending)
+        if outcome is not None and outcome.state in CLAIMED_STATES:
+            log.critical("claimed_plan_interrupted", plan_id=plan.plan_id, cure="restart the engine")
+
+    async def _duplicate(self, plan: Plan, outcome: NotSettled) -> None:
+        if outcome.state == PARKED:
+            await self._settler.end(plan, timed_out("the rotation was lost during a stop"), PARKED)
+            return
+        if outcome.why == "not_leader":
+            log.critical("lease_lost", plan_id=plan.plan_id)
+            return
+        await self._publish_duplicate(plan.plan_id, plan.stream_id, plan.content_hash, outcome.state)
+
+    async def _dismiss(self, entry: Plan | Refused, stream_id: str) -> None:
+        mismatch = self._active[entry.plan_id] != entry.content_hash
+        event = self._duplicate_event(entry.plan_id, stream_id, mismatch=mismatch, state="in_progress")
+        await self._stream.dismiss(stream_id, event)
+
+    async def _publish_duplicate(self, plan_id: str, stream_id: str, content_hash: str, state: str) -> None:
+        _, known_hash = await self._claims.history(plan_id)
+        mismatch = bool(known_hash) and known_hash != content_hash
+        event = self._duplicate_event(plan_id, stream_id, mismatch=mismatch, state=state)
+        await self._stream.dismiss(stream_id, event)
+
+    def _duplicate_event(self, plan_id: str, stream_id: str, *, mismatch: bool, state: str) -> dict[str, str]:
+        log.warning("idempotency_skip", plan_id=plan_id, content_mismatch=mismatch, state=state)
+        return {
+            "event": "DUPLICATE_PLAN",
+            "plan_id": plan_id,
+            "stream_id": stream_id,
+            "content_mismatch": "true" if mismatch else "false",
+            "state": state,
+            "timestamp": str(self._clock.now_ms()),
+        }
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task

@@ -1,0 +1,136 @@
+"""Gathers what is known into evidence, each reading with its own time and source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from quantum_trader.domain import facts
+from quantum_trader.domain.case import Terms
+from quantum_trader.domain.clock import Clock
+from quantum_trader.domain.evidence import Evidence, Fact, Reading
+from quantum_trader.domain.facts import PlanHistory, RotationUnderWay
+from quantum_trader.domain.plan import Plan
+from quantum_trader.domain.trading import Leg, Positions
+from quantum_trader.exchange.errors import ExchangeError
+from quantum_trader.exchange.server_clock import ServerClock
+from quantum_trader.market.live import LiveMarket
+from quantum_trader.positions.claim_book import ClaimBook
+from quantum_trader.positions.ledger import Ledger
+from quantum_trader.positions.live import LiveAccount
+from quantum_trader.positions.sent_orders import SentOrders
+from quantum_trader.stores.lease import Lease
+from quantum_trader.stores.operator_state import OperatorState
+
+MEMORY = "engine"
+REDIS = "redis"
+
+
+@dataclass(slots=True)
+class Rooms:
+    """Where the readings live; one engine has one of each."""
+
+    clock: Clock
+    lease: Lease
+    account: LiveAccount
+    market: LiveMarket
+    book: ClaimBook
+    ledger: Ledger
+    server_clock: ServerClock
+    last_open_ms: dict[Leg, int]
+    sent_orders_ms: SentOrders
+    rotation: RotationUnderWay | None = None
+    keys_accepted: bool = True
+
+
+def gather(plan: Plan, rooms: Rooms, operator: OperatorState, history: PlanHistory | None) -> Evidence:
+    """Return the evidence of this moment for ``plan``; reads memory only. ``history`` None: not known."""
+    now_ms = rooms.clock.now_ms()
+    readings: dict[str, Reading[Any]] = {}
+
+    def put(fact: Fact[Any], value: Any, read_at_ms: int = now_ms, source: str = MEMORY) -> None:
+        readings[fact.name] = Reading(value, read_at_ms, source)
+
+    put(facts.KILL, operator.kill, operator.read_at_ms, REDIS)
+    put(facts.LATCHES, operator.latches, operator.read_at_ms, REDIS)
+    put(facts.POLICY, operator.policy, operator.read_at_ms, REDIS)
+    put(facts.BSC, operator.bsc, operator.read_at_ms, REDIS)
+    put(facts.LEADER, rooms.lease.is_held)
+    put(facts.KEYS_ACCEPTED, rooms.keys_accepted)
+    if history is not None:
+        put(facts.PLAN_HISTORY, history)
+    put(facts.RATES, rooms.book.rates(plan.symbol, now_ms))
+    put(facts.CLAIMS, rooms.book.unseen(rooms.account.positions_epoch))
+    put(facts.CLAIMED_MARGIN_USDT, rooms.book.unseen_margin_usdt(rooms.account.account_epoch))
+    put(facts.LEDGER, rooms.ledger.amounts())
+    put(facts.HOLDINGS, rooms.ledger.holdings())
+    put(facts.EXITS_IN_FLIGHT, rooms.book.exit_symbols())
+    put(facts.ROTATION, rooms.rotation)
+    if rooms.server_clock.is_measured:
+        put(facts.CLOCK_OFFSET_MS, rooms.server_clock.offset_ms)
+    _put_account(plan, rooms, readings)
+    _put_market(plan, rooms, readings)
+    return Evidence(now_ms, readings)
+
+
+def _put_account(plan: Plan, rooms: Rooms, readings: dict[str, Reading[Any]]) -> None:
+    live = rooms.account
+    if live.positions is not None:
+        readings[facts.POSITIONS.name] = live.positions
+        hedge_mode = live.positions.value.hedge_mode
+        readings[facts.HEDGE_MODE.name] = Reading(
+            hedge_mode, live.positions.read_at_ms, live.positions.source
+        )
+    if live.account is not None:
+        readings[facts.ACCOUNT.name] = live.account
+    leverage = live.leverages.get(plan.symbol)
+    if leverage is not None:
+        readings[facts.LEVERAGE.name] = Reading(leverage, rooms.clock.now_ms(), "symbolConfig")
+    last_ms = max((ms for leg, ms in rooms.last_open_ms.items() if leg.symbol == plan.symbol), default=None)
+    readings[facts.LAST_OPEN_MS.name] = Reading(last_ms, rooms.clock.now_ms(), MEMORY)
+
+
+def _put_market(plan: Plan, rooms: Rooms, readings: dict[str, Reading[Any]]) -> None:
+    market = rooms.market
+    if market.rules is not None:
+        rules = market.rules_of(plan.symbol)
+        readings[facts.RULES.name] = Reading(rules, market.rules.read_at_ms, market.rules.source)
+    if market.marks is not None and plan.symbol in market.marks.value:
+        mark = market.marks.value[plan.symbol]
+        readings[facts.MARK_PRICE.name] = Reading(mark, market.marks.read_at_ms, market.marks.source)
+    regime = market.regime_of(plan.symbol)
+    if regime is not None:
+        readings[facts.REGIME.name] = regime
+    correlations = market.correlations_of(plan.symbol)
+    if correlations is not None:
+        readings[facts.CORRELATIONS.name] = correlations
+
+
+async def refresh_stale(rooms: Rooms, terms: Terms) -> list[str]:
+    """Read anew what is too old to judge by; return what could not be read, in words.
+
+    A stale position read is taken anew before judging (SPEC 5). A read that fails leaves the old
+    reading where it was: its age speaks for itself.
+    """
+    now_ms = rooms.clock.now_ms()
+    failures: list[str] = []
+    stale = (
+        (rooms.account.positions, terms.position_age_ms_max, rooms.account.refresh_positions),
+        (rooms.market.marks, terms.mark_age_ms_max, rooms.market.refresh_marks),
+    )
+    for reading, age_ms_max, refresh in stale:
+        if reading is not None and now_ms - reading.read_at_ms <= age_ms_max:
+            continue
+        try:
+            await refresh()
+        except ExchangeError as failed:
+            failures.append(str(failed))
+    return failures
+
+
+def known_positions(rooms: Rooms, terms: Terms) -> Positions | None:
+    """Return the positions if their reading is fresh enough to judge by."""
+    reading = rooms.account.positions
+    if reading is None or rooms.clock.now_ms() - reading.read_at_ms > terms.position_age_ms_max:
+        return None
+    return reading.value

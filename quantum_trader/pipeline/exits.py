@@ -1,0 +1,245 @@
+"""Sending the orders of an exit, one after another, until its effect is reached (SPEC 7.6).
+
+Each order is sized from a position read after the former was settled, so an exit never flips and
+never closes more than was asked. What it asks for is a quantity; what is left of it is that
+quantity minus what was filled, at most the live position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+import structlog
+
+from quantum_trader.domain.clock import Clock
+from quantum_trader.domain.order import (
+    Accepted,
+    ExitOrder,
+    NotSent,
+    OrderState,
+    Outcome,
+    Rejected,
+    Unknown,
+    client_order_id,
+)
+from quantum_trader.domain.reasons import Reason
+from quantum_trader.domain.result import Ended
+from quantum_trader.domain.sizing import split
+from quantum_trader.exchange.codes import Refusal as Refused
+from quantum_trader.exchange.codes import refusal_of
+from quantum_trader.exchange.errors import ExchangeError
+from quantum_trader.exchange.ports import ExitPort
+from quantum_trader.pipeline.claim import ClaimStep, Grant
+from quantum_trader.pipeline.evidence import Rooms
+from quantum_trader.pipeline.fate import Fate, filled_quantity
+from quantum_trader.pipeline.follow import OrderFollower, wait_in_lane
+from quantum_trader.pipeline.opens import attempt_record
+from quantum_trader.stores.claims import Refusal, StoredOrder
+
+ORDERS_MAX = 100
+PAUSE_FIRST_S = 0.2
+PAUSE_MAX_S = 5.0
+REDUCE_ONLY_OBSTRUCTED = -4118
+RETRIED = frozenset({Refused.TRANSIENT, Refused.THROTTLE, Refused.POSITION_STATE, Refused.POSITION_MODE})
+RETRIED_STATUSES = frozenset({403, 429, 503})  # not executed, whatever the code says (BINANCE.md 4)
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far an exit has got."""
+
+    asked: Decimal
+    grant: Grant
+    deadline_ms: int
+    orders: list[OrderState] = field(default_factory=list)
+    attempts: list[dict[str, Any]] = field(default_factory=list)
+    pause_s: float = PAUSE_FIRST_S
+    last_refusal: Rejected | None = None
+    last_trouble: str = ""
+    signed_anew: bool = False
+
+    @property
+    def remaining(self) -> Decimal:
+        """What is still to be closed of what was asked, in base asset."""
+        return self.asked - filled_quantity(self.orders)
+
+
+class ExitSender:
+    """Sends a granted exit's orders through the exit port, which can only reduce."""
+
+    def __init__(
+        self, exits: ExitPort, claims: ClaimStep, follower: OrderFollower, rooms: Rooms, clock: Clock
+    ) -> None:
+        self._exits = exits
+        self._claims = claims
+        self._follower = follower
+        self._rooms = rooms
+        self._clock = clock
+
+    async def send(
+        self,
+        grant: Grant,
+        asked: Decimal,
+        deadline_ms: int,
+        outcome_unknown: Callable[[], Awaitable[None]],
+        *,
+        earlier: list[OrderState] | None = None,
+        settle_first: bool = False,
+    ) -> Fate:
+        """Close ``asked`` (base asset) and sum up.
+
+        ``settle_first`` asks what became of the stored order before anything is sent (recovery).
+        """
+        progress = Progress(asked, grant, deadline_ms, orders=list(earlier or []))
+        if settle_first:
+            await self._settle_unknown(progress)
+            if not await self._next_order(progress):
+                return self._sum_up(progress)
+        while len(progress.attempts) < ORDERS_MAX:
+            outcome = await self._send_once(progress)
+            if isinstance(outcome, Accepted):
+                following = self._follower.until_final(outcome.order)
+                progress.orders.append(await wait_in_lane(following, outcome_unknown))
+            elif isinstance(outcome, Unknown):
+                await outcome_unknown()
+                await self._settle_unknown(progress)
+            elif not await self._may_go_on(progress, outcome):
+                break
+            if not await self._next_order(progress):
+                break
+        return self._sum_up(progress)
+
+    async def _send_once(self, progress: Progress) -> Outcome:
+        stored = progress.grant.record.order
+        order = ExitOrder(
+            stored.leg, stored.side, stored.quantity, stored.client_order_id, stored.timestamp_ms
+        )
+        outcome = await self._exits.reduce_position(order)
+        progress.attempts.append(attempt_record(progress.grant, outcome))
+        progress.last_refusal = outcome if isinstance(outcome, Rejected) else None
+        progress.last_trouble = outcome.reason if isinstance(outcome, (NotSent, Unknown)) else ""
+        return outcome
+
+    async def _settle_unknown(self, progress: Progress) -> None:
+        order = progress.grant.record.order
+        earlier = order.side.sign * filled_quantity(progress.orders)  # the ledger learns of them at the end
+
+        def ledger_amount() -> Decimal:
+            return self._rooms.ledger[order.leg].position_amt + earlier
+
+        found = await self._follower.resolve(order, ledger_amount)
+        if found is not None:
+            progress.orders.append(found)
+
+    async def _may_go_on(self, progress: Progress, outcome: Rejected | NotSent) -> bool:
+        """Whether a definite non-execution is worth another order; waits as long as that needs."""
+        if isinstance(outcome, Rejected):
+            refusal = refusal_of(outcome.code)
+            if refusal is Refused.TIME and not progress.signed_anew:
+                progress.signed_anew = True
+                return await self._rooms.server_clock.resync()
+            if refusal not in RETRIED and outcome.http_status not in RETRIED_STATUSES:
+                return False
+            if outcome.code == REDUCE_ONLY_OBSTRUCTED:
+                await self._clear_the_way(progress.grant.record.order.leg.symbol)
+        await self._clock.sleep(progress.pause_s)
+        progress.pause_s = min(progress.pause_s * 2, PAUSE_MAX_S)
+        return True
+
+    async def _clear_the_way(self, symbol: str) -> None:
+        try:
+            await self._exits.cancel_open_orders(symbol)
+        except ExchangeError as failed:
+            log.warning("cancel_open_orders_failed", symbol=symbol, error=str(failed))
+
+    async def _next_order(self, progress: Progress) -> bool:
+        """Read the position again and store the next order; False when there is none to send."""
+        quantity = await self._next_quantity(progress)
+        if quantity is None or self._rooms.clock.now_ms() >= progress.deadline_ms:
+            return False
+        before = progress.grant.record.order
+        number = before.number + 1
+        next_order = StoredOrder(
+            leg=before.leg,
+            side=before.side,
+            quantity=quantity,
+            client_order_id=client_order_id(progress.grant.record.plan_id, number),
+            timestamp_ms=self._rooms.server_clock.signing_time_ms(),
+            number=number,
+        )
+        settled = [order.client_order_id for order in progress.orders]
+        amended = await self._claims.amend(progress.grant, next_order, settled)
+        if isinstance(amended, Refusal):
+            progress.last_trouble = f"{amended.gate}: {amended.reason}"
+            return False
+        progress.grant = amended
+        return True
+
+    async def _next_quantity(self, progress: Progress) -> Decimal | None:
+        leg, side = progress.grant.record.order.leg, progress.grant.record.order.side
+        rules = self._rooms.market.rules_of(leg.symbol)
+        if progress.remaining <= 0:
+            return None
+        amount = await self._live_amount(progress)
+        if amount is None or amount == 0 or (amount > 0) == (side.sign > 0):
+            return None
+        wanted = min(progress.remaining, abs(amount))
+        if wanted != abs(amount) and rules is not None:
+            wanted = rules.market_quantity.round_down(wanted)
+        return split(wanted, rules) if wanted > 0 else None
+
+    async def _live_amount(self, progress: Progress) -> Decimal | None:
+        """Return the leg's signed amount from a read that began now; None past the deadline."""
+        leg = progress.grant.record.order.leg
+        while self._rooms.clock.now_ms() < progress.deadline_ms:
+            try:
+                await self._rooms.account.refresh_positions()
+            except ExchangeError as failed:
+                progress.last_trouble = str(failed)
+                await self._clock.sleep(PAUSE_FIRST_S)
+                continue
+            reading = self._rooms.account.positions
+            return reading.value.amount(leg) if reading is not None else None
+        return None
+
+    def _sum_up(self, progress: Progress) -> Fate:
+        orders, attempts = tuple(progress.orders), progress.attempts
+        filled = filled_quantity(orders)
+        if filled >= progress.asked:
+            return Fate(Ended.FILLED, Reason.FILLED.value, orders=orders, attempts=attempts)
+        if filled > 0:
+            return self._partial(progress, orders)
+        if self._is_flat(progress):
+            return Fate(Ended.SKIPPED, Reason.ALREADY_FLAT.value, orders=orders, attempts=attempts)
+        if progress.last_refusal is not None:
+            refused = progress.last_refusal
+            return Fate(
+                Ended.REJECTED,
+                Reason.EXCHANGE_REJECTED.value,
+                error=f"{refused.code} {refused.message}".strip(),
+                orders=orders,
+                attempts=attempts,
+                rejected_code=refused.code,
+            )
+        if orders:
+            status = orders[-1].status.value
+            return Fate(Ended.REJECTED, Reason.NO_FILL.value, error=status, orders=orders, attempts=attempts)
+        return Fate(Ended.FAILED, Reason.NOT_SENT.value, error=progress.last_trouble, attempts=attempts)
+
+    def _partial(self, progress: Progress, orders: tuple[OrderState, ...]) -> Fate:
+        """What was asked may be more than what was left to close: flat counts as done."""
+        ended, reason = Ended.PARTIALLY_FILLED, Reason.PARTIALLY_FILLED
+        if self._is_flat(progress):
+            ended, reason = Ended.FILLED, Reason.FILLED
+        return Fate(
+            ended, reason.value, error=progress.last_trouble, orders=orders, attempts=progress.attempts
+        )
+
+    def _is_flat(self, progress: Progress) -> bool:
+        reading = self._rooms.account.positions
+        return reading is not None and reading.value.amount(progress.grant.record.order.leg) == 0

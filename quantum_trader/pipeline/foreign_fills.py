@@ -1,0 +1,88 @@
+"""Who moved a position that we did not move: told by the client order ids of the account's fills.
+
+A close by BSC, a liquidation or an auto-deleveraging cools the symbol down for an hour, so that the
+strategy does not open at once what was just closed for its own good (INC-53); a liquidation or
+auto-deleveraging also disarms. Any other order that no part of this engine sent is shown (SPEC 7.9).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+
+import structlog
+
+from quantum_trader.domain.clock import Clock
+from quantum_trader.domain.order import CLIENT_ORDER_ID_PREFIX
+from quantum_trader.domain.trading import Leg
+from quantum_trader.exchange.ports import AccountReads
+from quantum_trader.pipeline.auto_disarm import AutoDisarm
+from quantum_trader.stores.operator import StopStore
+from quantum_trader.stores.plan_stream import PlanStream
+
+COOLDOWN_S = 3600
+LOOK_BACK_MS = 60_000  # how much earlier than the ledger's last word a fill may be dated
+REMEMBERED_MAX = 10_000
+
+OURS = (CLIENT_ORDER_ID_PREFIX, "op-")
+WATCHDOG = "bsc-"
+FORCED: Mapping[str, str] = {"autoclose-": "liquidation", "adl_autoclose": "auto-deleveraging"}
+
+log = structlog.get_logger()
+
+
+class ForeignFills:
+    """Looks at the fills behind a difference between ledger and exchange, each order once."""
+
+    def __init__(
+        self, account: AccountReads, stops: StopStore, stream: PlanStream, disarm: AutoDisarm, clock: Clock
+    ) -> None:
+        self._account = account
+        self._stops = stops
+        self._stream = stream
+        self._disarm = disarm
+        self._clock = clock
+        self._seen: OrderedDict[tuple[str, int], None] = OrderedDict()
+
+    async def explain(self, leg: Leg, since_ms: int) -> None:
+        """Find the orders that filled on ``leg`` since ``since_ms`` and act on those that are not ours.
+
+        At most an hour back: what is older has cooled down by itself.
+
+        Raises:
+            ExchangeError, RedisError: the answer is not complete; ask again.
+        """
+        oldest_ms = self._clock.now_ms() - COOLDOWN_S * 1000
+        trades = await self._account.trades(leg.symbol, max(since_ms - LOOK_BACK_MS, oldest_ms))
+        for order_id in dict.fromkeys(trade.order_id for trade in trades if trade.leg == leg):
+            if (leg.symbol, order_id) in self._seen:
+                continue
+            client_order_id = await self._account.client_order_id_of(leg.symbol, order_id) or ""
+            await self._act_on(leg, order_id, client_order_id)
+            self._seen[leg.symbol, order_id] = None
+            if len(self._seen) > REMEMBERED_MAX:
+                self._seen.popitem(last=False)
+
+    async def _act_on(self, leg: Leg, order_id: int, client_order_id: str) -> None:
+        if client_order_id.startswith(OURS):
+            return
+        now_ms = self._clock.now_ms()
+        forced = next((what for prefix, what in FORCED.items() if client_order_id.startswith(prefix)), "")
+        if forced or client_order_id.startswith(WATCHDOG):
+            await self._stops.cool_down(leg.symbol, COOLDOWN_S, forced or "bsc", now_ms)
+            self._stream.cooling_symbols.add(leg.symbol)
+        if forced:
+            await self._disarm.disarm(f"{forced} of {leg.key}")
+        elif not client_order_id.startswith(WATCHDOG):
+            await self._show(leg, order_id, client_order_id, now_ms)
+
+    async def _show(self, leg: Leg, order_id: int, client_order_id: str, now_ms: int) -> None:
+        log.error("foreign_order", symbol=leg.symbol, order_id=order_id, client_order_id=client_order_id)
+        event = {
+            "event": "FOREIGN_ORDER",
+            "symbol": leg.symbol,
+            "order_id": str(order_id),
+            "client_order_id": client_order_id,
+            "timestamp": str(now_ms),
+        }
+        await self._stream.publish(event)

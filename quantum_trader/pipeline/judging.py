@@ -1,0 +1,206 @@
+"""From a plan in hand to a claim, or to the reason why there is none (SPEC 5, 7.1, 7.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from decimal import Decimal
+
+import structlog
+
+from quantum_trader.domain.clock import Clock
+from quantum_trader.domain.decision import Decision
+from quantum_trader.domain.evidence import Evidence
+from quantum_trader.domain.facts import PlanHistory
+from quantum_trader.domain.order import OrderState
+from quantum_trader.domain.plan import Plan
+from quantum_trader.domain.reasons import Reason
+from quantum_trader.domain.result import Ended
+from quantum_trader.domain.sizing import split
+from quantum_trader.exchange.errors import ExchangeError
+from quantum_trader.pipeline.auto_disarm import AutoDisarm
+from quantum_trader.pipeline.claim import ClaimStep, Grant
+from quantum_trader.pipeline.decide import Chain, decide
+from quantum_trader.pipeline.evidence import Rooms, gather, known_positions, refresh_stale
+from quantum_trader.pipeline.exits import ExitSender
+from quantum_trader.pipeline.opens import OpenSender
+from quantum_trader.pipeline.pace import ExitPace
+from quantum_trader.pipeline.results import Ending
+from quantum_trader.pipeline.rotation import RotationSaga
+from quantum_trader.pipeline.settle import House, Settler
+from quantum_trader.stores.claims import Refusal
+from quantum_trader.stores.connection import RedisError
+from quantum_trader.stores.operator_state import OperatorState
+
+IN_FLIGHT_PAUSE_S = 0.1
+BLIND_EXIT_AFTER_S = 5.0
+OPERATOR_AGE_MS_MAX = 1000
+ADMISSION = "intake"
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class AgeLimits:
+    """How old a plan may be at first delivery, and an exit's deadline, in ms."""
+
+    open_ms: int
+    exit_ms: int
+
+
+@dataclass(slots=True)
+class Steps:
+    """The steps that do I/O."""
+
+    claims: ClaimStep
+    opens: OpenSender
+    exits: ExitSender
+    settler: Settler
+    read_operator: Callable[[], Awaitable[OperatorState]]
+    find_order: Callable[[Plan], Awaitable[OrderState | None]]
+    follow: Callable[[OrderState], Awaitable[OrderState]]
+    rotation: RotationSaga
+    auto_disarm: AutoDisarm
+
+
+@dataclass(slots=True)
+class InHand:
+    """A plan in hand, with what was known at its delivery; ``history`` None means not known."""
+
+    plan: Plan
+    operator: OperatorState
+    delivered_ms: int
+    redelivered: bool
+    history: PlanHistory | None = None
+    paced: bool = False
+    looked_again: bool = False
+    state: str = ""
+    deadline_ms: int | None = None
+
+
+class Judge:
+    """Gathers, decides and claims; between the first and the last of these there is no ``await``."""
+
+    def __init__(
+        self,
+        rooms: Rooms,
+        chain: Chain,
+        house: House,
+        *,
+        steps: Steps,
+        ages: AgeLimits,
+        clock: Clock,
+        sends_orders: bool,
+    ) -> None:
+        self._rooms = rooms
+        self._chain = chain
+        self._house = house
+        self._steps = steps
+        self._ages = ages
+        self._clock = clock
+        self._sends_orders = sends_orders
+        self._pace = ExitPace(house.gates.rate_limit.exits_per_min, clock)
+
+    async def judge_and_claim(self, delivery: InHand) -> Ending | Grant:
+        """Decide and claim; waits while an order of ours is in flight on the symbol."""
+        plan = delivery.plan
+        while True:
+            await self.see(plan, delivery.delivered_ms)
+            operator = await self._fresh_operator(delivery.operator)
+            evidence = gather(plan, self._rooms, operator, delivery.history)
+            if self._steps.rotation.is_withdrawn(plan):
+                return Ending(Ended.EXPIRED, Reason.EXPIRED.value, "intake", "its rotation is over")
+            decision = self._decide(plan, evidence)
+            if not decision.allowed and not await self._worth_another_look(delivery, decision):
+                return self._denied(decision)
+            if not decision.allowed:
+                continue
+            if not self._sends_orders:
+                return Ending.of_decision(decision, Ended.DRY_RUN, Reason.DRY_RUN.value)
+            if await self._paced(delivery, decision):
+                continue
+            outcome = await self._claim(decision, evidence, delivery.state)
+            if isinstance(outcome, Grant):
+                return outcome
+            if outcome.reason != Reason.SYMBOL_IN_FLIGHT.value:
+                return self._refused(decision, outcome)
+            if self._clock.now_ms() >= (delivery.deadline_ms or self._deadline_ms(plan, decision)):
+                return Ending.of_decision(decision, Ended.BLOCKED, outcome.reason, outcome.gate)
+            await self._clock.sleep(IN_FLIGHT_PAUSE_S)
+
+    async def _worth_another_look(self, delivery: InHand, decision: Decision) -> bool:
+        """Read the positions anew, once, before an exit is denied for what an older reading shows."""
+        if decision.intention.problem is None or not decision.is_exit or delivery.looked_again:
+            return False
+        delivery.looked_again = True
+        try:
+            await self._rooms.account.refresh_positions()
+        except ExchangeError:
+            return False
+        return True
+
+    async def see(self, plan: Plan, delivered_ms: int) -> None:
+        """Read anew what is stale; an exit goes on trying for 5 s, one without size for its age limit."""
+        terms = self._chain.terms
+        failures = await refresh_stale(self._rooms, terms)
+        if known_positions(self._rooms, terms) is not None or not plan.says_exit:
+            return
+        sized = plan.side.value != "CLOSE" and plan.quantity > 0 and plan.close_fraction is None
+        patience_ms = int(BLIND_EXIT_AFTER_S * 1000) if sized else self._ages.exit_ms
+        while failures and self._clock.now_ms() < delivered_ms + patience_ms:
+            await self._clock.sleep(IN_FLIGHT_PAUSE_S)
+            failures = await refresh_stale(self._rooms, terms)
+
+    async def _fresh_operator(self, operator: OperatorState) -> OperatorState:
+        """Read the operator keys again after a wait; an old reading stops opens by its age alone."""
+        if self._clock.now_ms() - operator.read_at_ms <= OPERATOR_AGE_MS_MAX:
+            return operator
+        try:
+            return await self._steps.read_operator()
+        except RedisError as failed:
+            log.warning("operator_keys_unread", error=str(failed))
+            return operator
+
+    def _decide(self, plan: Plan, evidence: Evidence) -> Decision:
+        decision = decide(plan, evidence, self._chain)
+        broken = [verdict for verdict in decision.verdicts if verdict.code == Reason.GATE_ERROR.value]
+        for verdict in broken:
+            log.error("GATE_ERROR", plan_id=plan.plan_id, gate=verdict.gate, evidence=verdict.evidence)
+        return decision
+
+    def _denied(self, decision: Decision) -> Ending:
+        if decision.reason == Reason.EXIT_UNSIZED.value:
+            log.error("exit_unsized", plan_id=decision.plan.plan_id, symbol=decision.plan.symbol)
+            return Ending.of_decision(decision, Ended.FAILED, Reason.EXIT_UNSIZED.value)
+        error = _words(decision) if decision.gate == ADMISSION else ""
+        return Ending.of_decision(decision, Ended.BLOCKED, decision.reason, decision.gate, error)
+
+    async def _paced(self, delivery: InHand, decision: Decision) -> bool:
+        """Take an exit's turn in its own rate bucket; true if that took time, so judge again."""
+        if not decision.is_exit or delivery.paced:
+            return False
+        delivery.paced = True
+        return await self._pace.take_turn()
+
+    async def _claim(self, decision: Decision, evidence: Evidence, state: str) -> Grant | Refusal:
+        quantity = decision.quantity or Decimal(0)
+        if decision.is_exit:
+            quantity = split(quantity, self._rooms.market.rules_of(decision.plan.symbol))
+        return await self._steps.claims.claim(
+            decision, evidence, self._house.gates, first_quantity=quantity, state=state
+        )
+
+    def _refused(self, decision: Decision, refusal: Refusal) -> Ending:
+        if refusal.gate == "idempotency":
+            return Ending(Ended.BLOCKED, Reason.DUPLICATE.value, refusal.gate, refusal.reason)
+        return Ending.of_decision(decision, Ended.BLOCKED, refusal.reason, refusal.gate)
+
+    def _deadline_ms(self, plan: Plan, decision: Decision) -> int:
+        return plan.issued_at_ms + (self._ages.exit_ms if decision.is_exit else self._ages.open_ms)
+
+
+def _words(decision: Decision) -> str:
+    """Say what the refusing verdict compared: a producer has to know what would be right."""
+    verdict = decision.verdict_of(decision.gate)
+    compared = verdict.evidence if verdict is not None else {}
+    return ", ".join(f"{name} = {value}" for name, value in compared.items())

@@ -1,0 +1,129 @@
+"""Sending the one order of an open: at most one accepted, ever (SPEC 7.3, 7.6)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+from quantum_trader.domain.order import Accepted, NotSent, Outcome, Rejected
+from quantum_trader.domain.reasons import Reason
+from quantum_trader.domain.result import Ended
+from quantum_trader.exchange.codes import Refusal as Refused
+from quantum_trader.exchange.codes import refusal_of
+from quantum_trader.exchange.errors import ExchangeError
+from quantum_trader.exchange.ports import EntryPort
+from quantum_trader.pipeline.claim import ClaimStep, Grant
+from quantum_trader.pipeline.evidence import Rooms
+from quantum_trader.pipeline.fate import Fate, fate_of_order
+from quantum_trader.pipeline.follow import OrderFollower, wait_in_lane
+from quantum_trader.stores.claims import Refusal
+
+
+class OpenSender:
+    """Sends a granted open and follows it to its end."""
+
+    def __init__(self, entry: EntryPort, claims: ClaimStep, follower: OrderFollower, rooms: Rooms) -> None:
+        self._entry = entry
+        self._claims = claims
+        self._follower = follower
+        self._rooms = rooms
+
+    async def send(self, grant: Grant, outcome_unknown: Callable[[], Awaitable[None]]) -> Fate:
+        """Send the granted order once; ``outcome_unknown`` is awaited before a long wait for certainty."""
+        attempts: list[dict[str, Any]] = []
+        failed = await self._set_leverage(grant)
+        if failed is not None:
+            return failed
+        grant, outcome = await self._send_in_time(grant, attempts)
+        if isinstance(outcome, Accepted):
+            following = self._follower.until_final(outcome.order)
+            return fate_of_order(await wait_in_lane(following, outcome_unknown), attempts)
+        if isinstance(outcome, Rejected):
+            return rejected(outcome, attempts)
+        if isinstance(outcome, NotSent):
+            return not_sent(outcome.reason, attempts)
+        await outcome_unknown()
+        return await self.resolve(grant, attempts)
+
+    async def resolve(self, grant: Grant, attempts: list[dict[str, Any]]) -> Fate:
+        """Find out what became of an order of unknown outcome; never sends."""
+        order = grant.record.order
+        found = await self._follower.resolve(order, lambda: self._rooms.ledger[order.leg].position_amt)
+        if found is not None:
+            return fate_of_order(found, attempts)
+        return Fate(Ended.FAILED, Reason.NOT_PLACED.value, attempts=attempts)
+
+    async def _send_in_time(self, grant: Grant, attempts: list[dict[str, Any]]) -> tuple[Grant, Outcome]:
+        """Send; after -1021 or -5028, which prove non-execution, sign anew once (SPEC 7.3)."""
+        outcome = await self._send_once(grant, attempts)
+        if not isinstance(outcome, Rejected) or refusal_of(outcome.code) is not Refused.TIME:
+            return grant, outcome
+        if not await self._rooms.server_clock.resync():
+            return grant, outcome
+        later = replace(grant.record.order, timestamp_ms=self._rooms.server_clock.signing_time_ms())
+        amended = await self._claims.amend(grant, later, [])
+        if isinstance(amended, Refusal):
+            return grant, Rejected(outcome.code, f"{outcome.message} Not sent again: {amended.reason}", 400)
+        return amended, await self._send_once(amended, attempts)
+
+    async def _send_once(self, grant: Grant, attempts: list[dict[str, Any]]) -> Outcome:
+        if grant.claimed is None:
+            raise AssertionError("an exit came to the sender of opens")
+        outcome = await self._entry.open_position(grant.claimed)
+        attempts.append(attempt_record(grant, outcome))
+        return outcome
+
+    async def _set_leverage(self, grant: Grant) -> Fate | None:
+        wanted, symbol = grant.decision.plan.leverage, grant.record.order.leg.symbol
+        if wanted is None or self._rooms.account.leverages.get(symbol) == wanted:
+            return None
+        positions = self._rooms.account.positions
+        if positions is None or positions.value.of_symbol(symbol):
+            return _leverage_not_set("the symbol has a position; leverage changes only while flat")
+        try:
+            await self._entry.set_leverage(symbol, wanted)
+        except ExchangeError as failed:
+            return _leverage_not_set(str(failed))
+        self._rooms.account.leverages = {**self._rooms.account.leverages, symbol: wanted}
+        return None
+
+
+def _leverage_not_set(error: str) -> Fate:
+    return Fate(Ended.FAILED, Reason.LEVERAGE_NOT_SET.value, gate="send", error=error, bytes_sent=False)
+
+
+def rejected(outcome: Rejected, attempts: list[dict[str, Any]], **sums: Any) -> Fate:
+    """Return the fate of a definite refusal by the exchange."""
+    return Fate(
+        Ended.REJECTED,
+        Reason.EXCHANGE_REJECTED.value,
+        error=f"{outcome.code} {outcome.message}".strip(),
+        attempts=attempts,
+        rejected_code=outcome.code,
+        **sums,
+    )
+
+
+def not_sent(reason: str, attempts: list[dict[str, Any]], **sums: Any) -> Fate:
+    """Return the fate of an order of which not one byte left."""
+    return Fate(
+        Ended.FAILED, Reason.NOT_SENT.value, error=reason, attempts=attempts, bytes_sent=False, **sums
+    )
+
+
+def attempt_record(grant: Grant, outcome: Outcome) -> dict[str, Any]:
+    """Return one send as it stands in the trace."""
+    order = grant.record.order
+    record: dict[str, Any] = {
+        "client_order_id": order.client_order_id,
+        "side": order.side,
+        "qty": order.quantity,
+        "timestamp": order.timestamp_ms,
+        "outcome": type(outcome).__name__,
+    }
+    if isinstance(outcome, Accepted):
+        return record | {"order_id": outcome.order.order_id, "status": outcome.order.status}
+    if isinstance(outcome, Rejected):
+        return record | {"code": outcome.code, "message": outcome.message, "http_status": outcome.http_status}
+    return record | {"reason": outcome.reason}

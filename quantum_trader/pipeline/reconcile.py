@@ -1,0 +1,84 @@
+"""The reconciler: the ledger takes over the exchange's truth. It never trades (SPEC 8, INC-71)."""
+
+from __future__ import annotations
+
+import structlog
+
+from quantum_trader.domain.clock import Clock
+from quantum_trader.domain.result import plain
+from quantum_trader.domain.trading import Leg
+from quantum_trader.exchange.errors import ExchangeError
+from quantum_trader.pipeline.evidence import Rooms
+from quantum_trader.pipeline.foreign_fills import ForeignFills
+from quantum_trader.pipeline.lanes import SymbolLanes
+from quantum_trader.positions.ledger import LedgerEntry
+from quantum_trader.stores.positions import PositionStore
+
+log = structlog.get_logger()
+
+
+class Reconciler:
+    """Compares after each position read; has no way to an order, only reads."""
+
+    def __init__(
+        self,
+        store: PositionStore,
+        rooms: Rooms,
+        lanes: SymbolLanes,
+        foreign_fills: ForeignFills,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._foreign_fills = foreign_fills
+        self._rooms = rooms
+        self._lanes = lanes
+        self._clock = clock
+
+    async def reconcile(self) -> None:
+        """Adopt every difference on symbols without an order under way.
+
+        Raises:
+            ExchangeError: the fills behind a difference could not be read; the next turn tries again.
+            RedisError: the ledger could not be written; likewise.
+        """
+        reading = self._rooms.account.positions
+        if reading is None:
+            return
+        legs = {*self._rooms.ledger.amounts(), *reading.value}
+        busy = {leg.symbol for leg in legs if self._is_busy(leg.symbol)}
+        differences = self._rooms.ledger.differences(reading.value, self._clock.now_ms(), busy_symbols=busy)
+        failures = [await self._settle_difference(leg, entry) for leg, entry in differences.items()]
+        await self._store.write_snapshots(reading.value, self._rooms.account.leverages, reading.read_at_ms)
+        for failed in failures:
+            if failed is not None:
+                raise failed
+
+    async def _settle_difference(self, leg: Leg, entry: LedgerEntry) -> ExchangeError | None:
+        """Explain and adopt one difference; one that cannot be explained now does not hold up the others."""
+        since_ms = self._rooms.ledger[leg].last_update_ts or entry.last_update_ts
+        try:
+            await self._foreign_fills.explain(leg, since_ms)
+        except ExchangeError as failed:
+            return failed
+        if not self._is_busy(leg.symbol):
+            await self._adopt(leg, entry)
+        return None
+
+    def _is_busy(self, symbol: str) -> bool:
+        return self._lanes.is_busy(symbol) or self._rooms.book.has_unsettled(symbol)
+
+    async def _adopt(self, leg: Leg, entry: LedgerEntry) -> None:
+        before = self._rooms.ledger[leg]
+        self._rooms.ledger.replace(leg, entry)
+        event = {
+            "event": "RECONCILED",
+            "symbol": leg.symbol,
+            "position_side": leg.side.value,
+            "ledger_amt": plain(before.position_amt),
+            "exchange_amt": plain(entry.position_amt),
+            "ledger_entry_price": plain(before.avg_entry_price),
+            "exchange_entry_price": plain(entry.avg_entry_price),
+            "timestamp": str(self._clock.now_ms()),
+        }
+        log.info("reconciled", **{name: value for name, value in event.items() if name != "event"})
+        await self._store.adopt(leg, entry.as_fields(), event)

@@ -1,0 +1,114 @@
+"""After a crash, or a lost reply: settle with the exchange what is claimed (SPEC 7.8).
+
+Each claimed plan is finished on what was stored of it before anything was sent. Nothing new is
+decided about it: an open is only asked for; an exit goes on to its effect.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import structlog
+
+from quantum_trader.domain.clock import Clock
+from quantum_trader.domain.decision import Decision
+from quantum_trader.domain.intention import Effect, Intention
+from quantum_trader.domain.order import OrderState
+from quantum_trader.domain.plan import Plan
+from quantum_trader.domain.verdict import Verdict
+from quantum_trader.exchange.errors import ExchangeError
+from quantum_trader.exchange.ports import AccountReads
+from quantum_trader.pipeline.claim import Grant
+from quantum_trader.pipeline.evidence import Rooms
+from quantum_trader.pipeline.intake import read_entry
+from quantum_trader.pipeline.judging import AgeLimits, Steps
+from quantum_trader.pipeline.runner import PlanRunner
+from quantum_trader.stores.claims import PlanRecord
+
+RETRY_PAUSE_S = 1.0
+
+log = structlog.get_logger()
+
+
+class Recovery:
+    """Finishes claimed plans that this process did not claim, or does not know to have claimed."""
+
+    def __init__(
+        self,
+        runner: PlanRunner,
+        steps: Steps,
+        account: AccountReads,
+        rooms: Rooms,
+        *,
+        ages: AgeLimits,
+        clock: Clock,
+    ) -> None:
+        self._runner = runner
+        self._steps = steps
+        self._account = account
+        self._rooms = rooms
+        self._ages = ages
+        self._clock = clock
+
+    async def finish(self, record: PlanRecord) -> None:
+        """Bring the claimed plan of ``record`` to its one result."""
+        plan = read_entry(
+            record.stream_id, {name.encode(): value.encode() for name, value in record.fields.items()}
+        )
+        if not isinstance(plan, Plan):
+            raise TypeError(f"claimed plan {record.plan_id} cannot be read back")
+        log.warning("plan_recovered", plan_id=record.plan_id, client_order_id=record.order.client_order_id)
+        grant = Grant(record, _decision_of(plan, record))
+        begun_ms = self._clock.now_ms()
+        if record.is_exit:
+            self._rooms.book.hold_exit(record.plan_id, record.order.leg.symbol)
+            fate = await self._steps.exits.send(
+                grant,
+                record.asked,
+                begun_ms + self._ages.exit_ms,
+                _nothing_to_release,
+                earlier=await self._earlier_orders(record),
+                settle_first=True,
+            )
+        else:
+            fate = await self._steps.opens.resolve(grant, [])
+        await self._runner.finish(grant, plan, fate, record.decided_at_ms)
+
+    async def _earlier_orders(self, record: PlanRecord) -> list[OrderState]:
+        """Return the settled orders of an exit, asked for until the exchange answers."""
+        found: list[OrderState] = []
+        for name in record.settled_orders:
+            order = await self._ask(record.order.leg.symbol, name)
+            if order is not None:
+                found.append(order)
+        return found
+
+    async def _ask(self, symbol: str, client_order_id: str) -> OrderState | None:
+        while True:
+            try:
+                return await self._account.order(symbol, client_order_id)
+            except ExchangeError as failed:
+                log.warning("order_query_failed", client_order_id=client_order_id, error=str(failed))
+            await self._clock.sleep(RETRY_PAUSE_S)
+
+
+async def _nothing_to_release() -> None:
+    """A recovered plan holds no lane; its claim alone keeps opens off the symbol."""
+
+
+def _decision_of(plan: Plan, record: PlanRecord) -> Decision:
+    intention = Intention(
+        leg=record.order.leg,
+        is_exit=record.is_exit,
+        side=record.order.side,
+        effect=Effect(record.effect) if record.effect else None,
+        quantity=Decimal(record.asked),
+    )
+    return Decision(
+        plan=plan,
+        intention=intention,
+        verdicts=tuple(Verdict.from_record(verdict) for verdict in record.verdicts),
+        decided_at_ms=record.decided_at_ms,
+        config_hash=record.config_hash,
+        quantity=record.asked,
+    )

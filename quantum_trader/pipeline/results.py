@@ -1,0 +1,166 @@
+"""Builds the one result of a plan, its trace and its permit records (SPEC 2, 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from quantum_trader import __version__
+from quantum_trader.domain.decision import Decision
+from quantum_trader.domain.intention import Effect
+from quantum_trader.domain.plan import Plan
+from quantum_trader.domain.reasons import Reason
+from quantum_trader.domain.result import Ended, Result, plain
+from quantum_trader.domain.verdict import Verdict
+from quantum_trader.pipeline.fate import Fate
+from quantum_trader.pipeline.intake import Refused
+
+GOVERNOR_GATES = ("kill_score", "rate_limit", "margin_guard", "fund_caps", "active_slots")
+POSITION_GATE = "position_sanity"
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a plan ended, before it is written: with a decision where gates were asked, a fate where sent."""
+
+    ended: Ended
+    reason: str
+    gate: str = ""
+    error: str = ""
+    decision: Decision | None = None
+    fate: Fate | None = None
+    timings_ms: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of_decision(
+        cls, decision: Decision, ended: Ended, reason: str, gate: str = "", error: str = ""
+    ) -> Ending:
+        """Return the ending of a plan that was judged and not sent."""
+        return cls(ended, reason, gate, error, decision)
+
+    @classmethod
+    def of_fate(cls, decision: Decision, fate: Fate) -> Ending:
+        """Return the ending of a plan whose orders are settled."""
+        return cls(fate.ended, fate.reason, fate.gate, fate.error, decision, fate)
+
+
+def result_of(plan: Plan, ending: Ending, *, mode: str, now_ms: int, config_hash: str) -> Result:
+    """Return the result of ``plan``."""
+    decision, fate = ending.decision, ending.fate
+    order = fate.last_order if fate is not None else None
+    intention = decision.intention if decision is not None else None
+    return Result(
+        plan_id=plan.plan_id,
+        decision=ending.ended,
+        reason=ending.reason,
+        timestamp_ms=now_ms,
+        mode=mode,
+        symbol=plan.symbol,
+        side=plan.side,
+        action=plan.action or "",
+        effect=(intention.effect or "") if intention is not None else "",
+        gate=ending.gate,
+        error=ending.error,
+        reduce_only=intention.is_exit if intention is not None else plan.reduce_only,
+        quantity=decision.quantity
+        if decision is not None and decision.quantity is not None
+        else plan.quantity,
+        **_filled(fate),
+        order_id=str(order.order_id) if order is not None else "",
+        client_order_id=order.client_order_id if order is not None else _attempted(fate),
+        order_status=order.status.value if order is not None else "",
+        would_execute=decision is not None and decision.allowed,
+        source=plan.source,
+        trace=_trace(plan, ending, config_hash),
+    )
+
+
+def result_of_refused(refused: Refused, *, mode: str, now_ms: int, config_hash: str) -> Result:
+    """Return the result of an entry that ended at intake."""
+    fields = refused.fields
+    return Result(
+        plan_id=refused.plan_id,
+        decision=refused.decision,
+        reason=refused.reason,
+        timestamp_ms=now_ms,
+        mode=mode,
+        symbol=fields.get("symbol", ""),
+        side=fields.get("side", ""),
+        action=fields.get("action", ""),
+        gate="intake" if refused.decision is Ended.BLOCKED else "",
+        error=refused.detail if refused.decision is Ended.BLOCKED else "",
+        source=fields.get("source", ""),
+        trace={"plan": fields, "detail": refused.detail, "config_hash": config_hash, "version": __version__},
+    )
+
+
+def _filled(fate: Fate | None) -> dict[str, Any]:
+    if fate is None:
+        return {}
+    return {"filled_quantity": fate.filled_quantity, "avg_price": fate.avg_price}
+
+
+def _attempted(fate: Fate | None) -> str:
+    return str(fate.attempts[-1]["client_order_id"]) if fate is not None and fate.attempts else ""
+
+
+def _trace(plan: Plan, ending: Ending, config_hash: str) -> dict[str, Any]:
+    decision, fate = ending.decision, ending.fate
+    notes = [*plan.notes, *(decision.intention.notes if decision is not None else ())]
+    return {
+        "plan": plan.carried or {},
+        "notes": notes,
+        "malformed": list(plan.malformed),
+        "verdicts": [verdict.as_record() for verdict in decision.verdicts] if decision is not None else [],
+        "orders": fate.attempts if fate is not None else [],
+        "decided_at": decision.decided_at_ms if decision is not None else None,
+        "timings_ms": ending.timings_ms,
+        "config_hash": decision.config_hash if decision is not None else config_hash,
+        "version": __version__,
+    }
+
+
+def permit_p32(decision: Decision, now_ms: int) -> dict[str, Any]:
+    """Return the record of the governor gates' verdict."""
+    denial = _first_denial(decision, GOVERNOR_GATES)
+    exposure = decision.exposure
+    return {
+        "allow": denial is None,
+        "symbol": decision.plan.symbol,
+        "decision": decision.plan.decision,
+        "computed_qty": plain(decision.quantity),
+        "computed_notional": plain(exposure.notional_usdt) if exposure is not None else "",
+        "created_at": now_ms,
+        "reason": denial.code if denial is not None else Reason.PASS.value,
+    }
+
+
+def permit_p33(decision: Decision, ledger_amt: str, now_ms: int) -> dict[str, Any]:
+    """Return the record of the position gate's verdict; ``safe_qty`` is 0 for an open."""
+    denial = _first_denial(decision, (POSITION_GATE,))
+    intention = decision.intention
+    permit: dict[str, Any] = {
+        "allow": denial is None,
+        "symbol": decision.plan.symbol,
+        "safe_qty": plain(intention.quantity) if decision.is_exit else "0",
+        "is_open": intention.effect in (Effect.OPEN, Effect.ADD),
+        "exchange_position_amt": plain(intention.position_amount),
+        "ledger_amt": ledger_amt,
+        "created_at": now_ms,
+        "reason": denial.code if denial is not None else Reason.SANITY_CHECKS_PASSED.value,
+    }
+    if denial is not None:
+        permit["context"] = denial.evidence
+    return permit
+
+
+def _first_denial(decision: Decision, gates: tuple[str, ...]) -> Verdict | None:
+    return next(
+        (
+            verdict
+            for verdict in decision.verdicts
+            if verdict.gate in gates and verdict.blocks(is_exit=decision.is_exit)
+        ),
+        None,
+    )

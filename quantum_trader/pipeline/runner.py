@@ -1,0 +1,210 @@
+"""The way of one plan: intake → evidence → decide → claim → send → settle (SPEC 3, 5, 7).
+
+Decide without suspending; do I/O before and after. Between gathering the evidence and asking for
+the claim there is no ``await``, so what was judged is what is claimed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from decimal import Decimal
+
+import structlog
+
+from quantum_trader.domain.case import Case
+from quantum_trader.domain.clock import Clock
+from quantum_trader.domain.facts import PlanHistory
+from quantum_trader.domain.order import client_order_id
+from quantum_trader.domain.plan import Plan
+from quantum_trader.domain.reasons import Reason
+from quantum_trader.domain.result import Ended
+from quantum_trader.exchange.errors import ExchangeError
+from quantum_trader.pipeline.claim import Grant
+from quantum_trader.pipeline.decide import Chain
+from quantum_trader.pipeline.evidence import Rooms, gather
+from quantum_trader.pipeline.fate import Fate, fate_of_order
+from quantum_trader.pipeline.judging import (
+    BLIND_EXIT_AFTER_S,
+    IN_FLIGHT_PAUSE_S,
+    AgeLimits,
+    InHand,
+    Judge,
+    Steps,
+)
+from quantum_trader.pipeline.lanes import Lane, LaneTaken, SymbolLanes
+from quantum_trader.pipeline.results import Ending
+from quantum_trader.pipeline.settle import House
+from quantum_trader.stores.connection import RedisError
+from quantum_trader.stores.operator_state import OperatorState
+from quantum_trader.stores.settlement import PARKED, NotSettled
+
+log = structlog.get_logger()
+
+
+class PlanRunner:
+    """Takes one plan from delivery to its result."""
+
+    def __init__(
+        self,
+        rooms: Rooms,
+        chain: Chain,
+        house: House,
+        *,
+        steps: Steps,
+        ages: AgeLimits,
+        clock: Clock,
+        sends_orders: bool,
+    ) -> None:
+        self._rooms = rooms
+        self._chain = chain
+        self._steps = steps
+        self._ages = ages
+        self._clock = clock
+        self._sends_orders = sends_orders
+        self._judge = Judge(
+            rooms, chain, house, steps=steps, ages=ages, clock=clock, sends_orders=sends_orders
+        )
+        self.lanes = SymbolLanes()
+
+    async def run(self, plan: Plan, operator: OperatorState, *, redelivered: bool) -> NotSettled | None:
+        """Bring ``plan`` to its result; not None if it turned out to be a duplicate.
+
+        Raises:
+            RedisError: the claim's reply was lost; what became of it has to be looked up.
+        """
+        delivery = InHand(plan, operator, self._clock.now_ms(), redelivered)
+        await self._judge.see(plan, delivery.delivered_ms)
+        known = gather(plan, self._rooms, operator, None)
+        is_exit = Case(plan, known, self._chain.terms).is_exit
+        expired = self._expired(delivery, is_exit=is_exit)
+        if expired is not None:
+            return await self._steps.settler.end(plan, expired)
+        deadline_ms = plan.issued_at_ms + self._ages.open_ms
+        wait_s = None if is_exit else max(0.0, (deadline_ms - self._clock.now_ms()) / 1000)
+        try:
+            return await self._run_in_lane(delivery, wait_s)
+        except LaneTaken:
+            ending = Ending(Ended.BLOCKED, Reason.SYMBOL_IN_FLIGHT.value, "claim")
+            return await self._steps.settler.end(plan, ending)
+
+    async def _run_in_lane(self, delivery: InHand, wait_s: float | None) -> NotSettled | None:
+        plan = delivery.plan
+        async with self.lanes.hold(plan.symbol, wait_s) as lane:
+            ending = await self._look_back(delivery) or await self._judge.judge_and_claim(delivery)
+            if isinstance(ending, Grant):
+                await self._send_and_settle(ending, plan, lane)
+                return None
+            if ending.reason == Reason.DUPLICATE.value:
+                return NotSettled("duplicate", ending.error)
+            if not await self._rotates(plan, ending):
+                await self._steps.auto_disarm.observe(ending)
+                return await self._steps.settler.end(plan, ending)
+        await self._steps.rotation.see_through(plan, self.decide_parked)
+        return None
+
+    async def _rotates(self, plan: Plan, ending: Ending) -> bool:
+        """Park the plan and begin a rotation where that is all it lacks (SPEC 6.6)."""
+        decision = ending.decision
+        if decision is None or decision.rotation is None or not self._sends_orders:
+            return False
+        return await self._steps.rotation.begin(plan, decision)
+
+    async def decide_parked(self, plan: Plan, ending: Ending | None) -> str:
+        """Bring a parked plan to its result, by ``ending`` or a new decision; return how it ended."""
+        async with self.lanes.hold(plan.symbol) as lane:
+            now_ms = self._clock.now_ms()
+            operator = await self._steps.read_operator()
+            delivery = InHand(plan, operator, now_ms, redelivered=False, history=PlanHistory(), state=PARKED)
+            delivery.deadline_ms = now_ms + self._ages.open_ms
+            outcome = ending or await self._judge.judge_and_claim(delivery)
+            if isinstance(outcome, Grant):
+                fate = await self._send_and_settle(outcome, plan, lane)
+                return f"{fate.ended}: {fate.reason}"
+            await self._steps.settler.end(plan, outcome, PARKED)
+            return f"{outcome.ended}: {outcome.reason}"
+
+    async def _look_back(self, delivery: InHand) -> Ending | None:
+        """Find out what is known of the plan id from before; end what has its order already."""
+        plan = delivery.plan
+        if not delivery.redelivered or not self._sends_orders:
+            prior_ms = self._rooms.sent_orders_ms.get(client_order_id(plan.plan_id))
+            delivery.history = PlanHistory(prior_order_ms=prior_ms)
+            return None
+        return await self._ask_the_exchange(delivery)
+
+    async def _ask_the_exchange(self, delivery: InHand) -> Ending | None:
+        """Check a redelivered plan: its order may be live although its claim was lost (INC-18).
+
+        Without an answer the history stays unknown: an open is blocked, an exit goes on after 5 s.
+        """
+        plan = delivery.plan
+        while True:
+            try:
+                found = await self._steps.find_order(plan)
+                break
+            except ExchangeError as failed:
+                log.warning("redelivery_unchecked", plan_id=plan.plan_id, error=str(failed))
+            if self._clock.now_ms() > delivery.delivered_ms + BLIND_EXIT_AFTER_S * 1000:
+                return None
+            await self._clock.sleep(IN_FLIGHT_PAUSE_S)
+        if found is None:
+            delivery.history = PlanHistory()
+            return None
+        known_ms = (found.created_ms or found.update_time_ms) - (self._rooms.server_clock.offset_ms or 0)
+        if known_ms < plan.stream_ms:
+            delivery.history = PlanHistory(prior_order_ms=known_ms)
+            return None
+        log.warning("order_adopted", plan_id=plan.plan_id, order_id=found.order_id)
+        fate = fate_of_order(await self._steps.follow(found), [])
+        return Ending(fate.ended, fate.reason, fate.gate, fate.error, fate=fate)
+
+    def _expired(self, delivery: InHand, *, is_exit: bool) -> Ending | None:
+        """End a plan that was too old when it was first delivered; a backlog is never traded (SPEC 3)."""
+        plan = delivery.plan
+        limit_ms = self._ages.exit_ms if is_exit else self._ages.open_ms
+        age_ms = delivery.delivered_ms - plan.issued_at_ms
+        if age_ms <= limit_ms:
+            return None
+        if is_exit:
+            log.error("expired_exit", plan_id=plan.plan_id, symbol=plan.symbol, age_ms=age_ms)
+        detail = f"{age_ms} ms old, at most {limit_ms} ms"
+        return Ending(Ended.EXPIRED, Reason.EXPIRED.value, "intake", detail)
+
+    async def _send_and_settle(self, grant: Grant, plan: Plan, lane: Lane) -> Fate:
+        claimed_ms = self._clock.now_ms()
+
+        async def outcome_unknown() -> None:
+            log.warning(
+                "unknown_outcome", plan_id=plan.plan_id, client_order_id=grant.record.order.client_order_id
+            )
+            await self._unlock(grant)
+            lane.release()
+
+        fate = await self._send(grant, claimed_ms, outcome_unknown)
+        await self.finish(grant, plan, fate, claimed_ms)
+        return fate
+
+    async def _send(
+        self, grant: Grant, claimed_ms: int, outcome_unknown: Callable[[], Awaitable[None]]
+    ) -> Fate:
+        if grant.claimed is not None:
+            return await self._steps.opens.send(grant, outcome_unknown)
+        asked = grant.decision.quantity or Decimal(0)
+        deadline_ms = claimed_ms + self._ages.exit_ms
+        return await self._steps.exits.send(grant, asked, deadline_ms, outcome_unknown)
+
+    async def _unlock(self, grant: Grant) -> None:
+        try:
+            await self._steps.claims.unlock(grant)
+        except RedisError as failed:
+            log.warning("unlock_failed", plan_id=grant.record.plan_id, error=str(failed))
+
+    async def finish(self, grant: Grant, plan: Plan, fate: Fate, claimed_ms: int) -> None:
+        """Settle a claimed plan and remember its orders' ids."""
+        now_ms = self._clock.now_ms()
+        for attempt in fate.attempts:
+            self._rooms.sent_orders_ms.setdefault(attempt["client_order_id"], now_ms)
+        timings = {"stream": plan.stream_ms, "claimed": claimed_ms, "settled": now_ms}
+        ending = replace(Ending.of_fate(grant.decision, fate), timings_ms=timings)
+        await self._steps.settler.end_claimed(grant, plan, ending)

@@ -1,0 +1,290 @@
+"""Settle: one result a plan, with everything that ends with it, in one atomic step (SPEC 7.7).
+
+The store writes; this builds what is to be written, and takes the outcome over into memory in
+the same breath, so that the next decision sees fill, ledger and released claims together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from quantum_trader.domain.clock import Clock
+from quantum_trader.domain.decision import Decision
+from quantum_trader.domain.exposure import ClaimedExposure
+from quantum_trader.domain.intention import Effect
+from quantum_trader.domain.order import OrderState
+from quantum_trader.domain.plan import Plan
+from quantum_trader.domain.reasons import Reason
+from quantum_trader.domain.result import Result, plain
+from quantum_trader.domain.trading import Leg
+from quantum_trader.gates import GateTables
+from quantum_trader.pipeline.claim import Grant
+from quantum_trader.pipeline.consequences import consequences
+from quantum_trader.pipeline.evidence import Rooms
+from quantum_trader.pipeline.intake import Refused
+from quantum_trader.pipeline.results import Ending, permit_p32, permit_p33, result_of, result_of_refused
+from quantum_trader.positions.ledger import LedgerEntry
+from quantum_trader.stores.claims import claim_json
+from quantum_trader.stores.codec import encode_text
+from quantum_trader.stores.connection import RedisError
+from quantum_trader.stores.keys import Keys
+from quantum_trader.stores.settlement import (
+    CLAIMED,
+    NEVER_CLAIMED,
+    NotSettled,
+    Settled,
+    Settlement,
+    SettlementStore,
+)
+
+RETRY_PAUSE_S = 0.5
+TERMINAL = "terminal"
+NOT_LEADER = "not_leader"
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What every settlement needs to know of the engine: mode, config, names."""
+
+    mode: str
+    gates: GateTables
+    config_hash: str
+    keys: Keys
+
+
+class Settler:
+    """Writes results and takes them over."""
+
+    def __init__(
+        self,
+        store: SettlementStore,
+        rooms: Rooms,
+        house: House,
+        clock: Clock,
+        archive: Callable[[Result, Mapping[str, str]], None],
+    ) -> None:
+        self._store = store
+        self._rooms = rooms
+        self._house = house
+        self._clock = clock
+        self._archive = archive
+
+    async def refuse(self, refused: Refused, stream_id: str) -> NotSettled | None:
+        """Write the result of an entry that ended at intake; not None if it was a duplicate."""
+        result = result_of_refused(
+            refused, mode=self._house.mode, now_ms=self._clock.now_ms(), config_hash=self._house.config_hash
+        )
+        settlement = self._settlement(
+            result, stream_id, refused.content_hash, NEVER_CLAIMED, Leg(result.symbol or "none")
+        )
+        outcome = await self._write(settlement)
+        return self._report(outcome, result, settlement.result, None)
+
+    async def end(self, plan: Plan, ending: Ending, state: str = NEVER_CLAIMED) -> NotSettled | None:
+        """Write the result of a plan that claimed nothing, from ``state``; not None if it was a duplicate."""
+        result = self._result(plan, ending)
+        settlement = self._settlement(
+            result,
+            plan.stream_id,
+            plan.content_hash,
+            state,
+            Leg(plan.symbol),
+            **self._records(ending),
+            **self._consequences(ending),
+        )
+        outcome = await self._write(settlement)
+        return self._report(outcome, result, settlement.result, ending.decision)
+
+    async def end_claimed(self, grant: Grant, plan: Plan, ending: Ending) -> None:
+        """Write the result of a claimed plan and release what it had claimed."""
+        result = self._result(plan, ending)
+        exposure = self._rooms.book.exposure(plan.plan_id)
+        fate = ending.fate
+        orders = fate.orders if fate is not None else ()
+        mark = await self._rooms.account.mark_settlement(grant.record.decided_at_ms) if orders else 0
+        entry = self._ledger_after(orders, plan)
+        opened = exposure is not None and result.executed
+        settlement = self._settlement(
+            result,
+            plan.stream_id,
+            plan.content_hash,
+            CLAIMED,
+            grant.record.order.leg,
+            claim=claim_json(grant.record, exposure),
+            filled_open=opened,
+            return_rate_token=fate is not None and not fate.bytes_sent,
+            ledger=entry.as_fields() if entry is not None else {},
+            opened_ms=self._local_ms(orders[-1]) if opened else None,
+            **self._records(ending),
+            **self._consequences(ending),
+        )
+        outcome = await self._write(settlement)
+        epoch = outcome.epoch if isinstance(outcome, Settled) else await self._epoch_after_all(outcome)
+        self._rooms.account.take_over(orders, mark, epoch if opened else 0)
+        self._take_over(grant, orders, entry, exposure if opened else None, epoch)
+        if fate is not None and not fate.bytes_sent:
+            self._rooms.book.return_rate_token(plan.symbol, plan.plan_id)
+        self._report(outcome, result, settlement.result, ending.decision)
+
+    def _result(self, plan: Plan, ending: Ending) -> Result:
+        return result_of(
+            plan,
+            ending,
+            mode=self._house.mode,
+            now_ms=self._clock.now_ms(),
+            config_hash=self._house.config_hash,
+        )
+
+    def _settlement(
+        self, result: Result, stream_id: str, content_hash: str, state: str, leg: Leg, **rest: Any
+    ) -> Settlement:
+        seen = self._rooms.book.seen_everywhere(
+            self._rooms.account.positions_epoch, self._rooms.account.account_epoch
+        )
+        return Settlement(
+            plan_id=result.plan_id,
+            stream_id=stream_id,
+            content_hash=content_hash,
+            expected_state=state,
+            leg=leg,
+            result=result.as_fields(encode_text(result.trace)),
+            seen_claims=tuple(seen),
+            **rest,
+        )
+
+    def _records(self, ending: Ending) -> dict[str, Any]:
+        decision = ending.decision
+        if decision is None:
+            return {}
+        now_ms = self._clock.now_ms()
+        ledger_amt = plain(self._rooms.ledger[decision.intention.leg].position_amt)
+        return {
+            "permit_p32": permit_p32(decision, now_ms),
+            "permit_p33": permit_p33(decision, ledger_amt, now_ms),
+        }
+
+    def _consequences(self, ending: Ending) -> dict[str, Any]:
+        if ending.decision is None:
+            return {}
+        code = ending.fate.rejected_code if ending.fate is not None else 0
+        found = consequences(
+            ending.decision,
+            ending.reason,
+            code,
+            gates=self._house.gates,
+            keys=self._house.keys,
+            now_ms=self._clock.now_ms(),
+        )
+        return {"latches": found.latches, "margin_failure": found.margin_failure}
+
+    def _ledger_after(self, orders: tuple[OrderState, ...], plan: Plan) -> LedgerEntry | None:
+        entry = None
+        for order in orders:
+            if order.executed_quantity > 0:
+                entry = self._rooms.ledger.after_fill(order, plan, entry)
+        return entry
+
+    def _take_over(
+        self,
+        grant: Grant,
+        orders: tuple[OrderState, ...],
+        entry: LedgerEntry | None,
+        opened: ClaimedExposure | None,
+        epoch: int,
+    ) -> None:
+        leg, plan_id = grant.record.order.leg, grant.record.plan_id
+        if entry is not None:
+            self._rooms.ledger.replace(leg, entry)
+        if opened is None:
+            self._rooms.book.release(plan_id)
+        else:
+            self._rooms.book.settled(opened, epoch)
+            self._rooms.last_open_ms[leg] = self._local_ms(orders[-1])
+
+    def _local_ms(self, order: OrderState) -> int:
+        """Return when the order was last changed, by our clock: cooldowns are counted on it."""
+        return order.update_time_ms - (self._rooms.server_clock.offset_ms or 0)
+
+    async def _write(self, settlement: Settlement) -> Settled | NotSettled:
+        """Write, and go on trying while Redis does not answer: a result is never given up.
+
+        A try whose reply was lost may have been carried out; the next one then finds the plan
+        terminal, which is success.
+        """
+        replies_lost = 0
+        while True:
+            try:
+                outcome = await self._store.settle(self._rooms.lease.value, settlement, self._clock.now_ms())
+            except RedisError as failed:
+                replies_lost += 1
+                log.warning("settle_retry", plan_id=settlement.plan_id, tries=replies_lost, error=str(failed))
+                await self._clock.sleep(RETRY_PAUSE_S)
+                continue
+            if isinstance(outcome, NotSettled) and outcome.state == TERMINAL and replies_lost:
+                outcome = Settled(await self._store.epoch())
+            if isinstance(outcome, Settled):
+                self._rooms.book.forget(settlement.seen_claims)
+            return outcome
+
+    async def _epoch_after_all(self, outcome: NotSettled) -> int:
+        log.critical("settle_refused", why=outcome.why, state=outcome.state)
+        return await self._store.epoch()
+
+    def _report(
+        self,
+        outcome: Settled | NotSettled,
+        result: Result,
+        fields: Mapping[str, str],
+        decision: Decision | None,
+    ) -> NotSettled | None:
+        if isinstance(outcome, NotSettled):
+            return outcome
+        self._archive(result, fields)
+        log.info("decision", **decision_line(result, decision))
+        return None
+
+
+def decision_line(result: Result, decision: Decision | None) -> dict[str, Any]:
+    """Return the one log line of a plan: its end, every verdict, and the events that it stands for."""
+    verdicts = decision.verdicts if decision is not None else ()
+    return {
+        "plan_id": result.plan_id,
+        "symbol": result.symbol,
+        "side": result.side,
+        "effect": result.effect,
+        "decision": result.decision,
+        "executed": result.executed,
+        "gate": result.gate,
+        "reason": result.reason,
+        "error": result.error,
+        "qty": plain(result.quantity),
+        "filled_qty": plain(result.filled_quantity),
+        "avg_price": plain(result.avg_price),
+        "order_id": result.order_id,
+        "client_order_id": result.client_order_id,
+        "mode": result.mode,
+        "events": _events(result, decision),
+        "verdicts": [verdict.as_record() for verdict in verdicts],
+    }
+
+
+def _events(result: Result, decision: Decision | None) -> list[str]:
+    """Name the documented events that this line stands for (SPEC 13)."""
+    codes = {verdict.code for verdict in decision.verdicts} if decision is not None else set()
+    named = [
+        ("margin_check", decision is not None and result.effect in (Effect.OPEN, Effect.ADD)),
+        ("insufficient_margin", Reason.INSUFFICIENT_MARGIN.value in codes),
+        ("regime", result.effect == Effect.OPEN),
+        ("idempotency_skip", result.gate == "idempotency"),
+        ("lock_skip", result.reason == Reason.SYMBOL_IN_FLIGHT.value),
+        ("rate_limit_skip", result.gate == "rate_limit"),
+        ("order_filled", result.executed),
+        ("result_written", True),
+    ]
+    return [name for name, happened in named if happened]

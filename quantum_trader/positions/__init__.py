@@ -1,0 +1,1 @@
+"""What is held: the live view, the ledger that follows it, and their reconciliation."""

@@ -1,0 +1,145 @@
+"""The ledger: what the engine believes it holds. It follows the exchange, which is the truth (SPEC 8)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal, InvalidOperation
+
+from quantum_trader.domain.facts import Holding
+from quantum_trader.domain.order import OrderState
+from quantum_trader.domain.plan import Plan
+from quantum_trader.domain.result import plain
+from quantum_trader.domain.trading import ZERO, Leg, Position, Positions
+from quantum_trader.positions.live import entry_after
+
+SOURCE_FILL = "fill"
+SOURCE_EXCHANGE = "exchange"
+DIGITS_MAX = 30
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """``quantum:position:ledger:<leg>``; amount signed in base asset, price in quote asset, times in ms."""
+
+    position_amt: Decimal = ZERO
+    avg_entry_price: Decimal = ZERO
+    opened_at: int = 0
+    confidence: str = ""
+    last_order_id: str = ""
+    last_plan_id: str = ""
+    last_update_ts: int = 0
+    source: str = ""
+
+    def as_fields(self) -> dict[str, str]:
+        """Return the entry as the hash stores it."""
+        return {
+            "position_amt": plain(self.position_amt),
+            "avg_entry_price": plain(self.avg_entry_price),
+            "opened_at": str(self.opened_at),
+            "confidence": self.confidence,
+            "last_order_id": self.last_order_id,
+            "last_plan_id": self.last_plan_id,
+            "last_update_ts": str(self.last_update_ts),
+            "source": self.source,
+        }
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, str]) -> LedgerEntry:
+        """Read a stored entry; unreadable numbers count as 0, and reconciling sets them right."""
+        return cls(
+            position_amt=_decimal(fields.get("position_amt")),
+            avg_entry_price=_decimal(fields.get("avg_entry_price")),
+            opened_at=int(_decimal(fields.get("opened_at"))),
+            confidence=fields.get("confidence", ""),
+            last_order_id=fields.get("last_order_id", ""),
+            last_plan_id=fields.get("last_plan_id", ""),
+            last_update_ts=int(_decimal(fields.get("last_update_ts"))),
+            source=fields.get("source", ""),
+        )
+
+
+class Ledger:
+    """Entries by leg, in memory; the store writes what this computes."""
+
+    def __init__(self, entries: Mapping[Leg, LedgerEntry] | None = None) -> None:
+        self._entries: dict[Leg, LedgerEntry] = dict(entries or {})
+
+    def __getitem__(self, leg: Leg) -> LedgerEntry:
+        return self._entries.get(leg, LedgerEntry())
+
+    def amounts(self) -> dict[Leg, Decimal]:
+        """Return the signed amount of every leg in the ledger."""
+        return {leg: entry.position_amt for leg, entry in self._entries.items()}
+
+    def holdings(self) -> dict[Leg, Holding]:
+        """Return since when, and with which confidence, every live leg is held."""
+        return {
+            leg: Holding(entry.opened_at, _known(entry.confidence), entry.source == SOURCE_FILL)
+            for leg, entry in self._entries.items()
+            if entry.position_amt != 0
+        }
+
+    def replace(self, leg: Leg, entry: LedgerEntry) -> None:
+        """Take over ``entry`` after it was stored."""
+        self._entries[leg] = entry
+
+    def after_fill(self, order: OrderState, plan: Plan, before: LedgerEntry | None = None) -> LedgerEntry:
+        """Return the leg's entry after the fill of ``order``, from ``before`` or the ledger's own."""
+        before = before or self[order.leg]
+        amount = before.position_amt + order.side.sign * order.executed_quantity
+        price = order.avg_price if order.avg_price is not None else before.avg_entry_price
+        opens = before.position_amt == 0
+        return LedgerEntry(
+            position_amt=amount,
+            avg_entry_price=entry_after(before.position_amt, before.avg_entry_price, amount, price),
+            opened_at=order.update_time_ms if opens else before.opened_at,
+            confidence=plain(plan.confidence) if opens else before.confidence,
+            last_order_id=str(order.order_id),
+            last_plan_id=plan.plan_id,
+            last_update_ts=order.update_time_ms,
+            source=SOURCE_FILL,
+        )
+
+    def differences(
+        self, positions: Positions, now_ms: int, *, busy_symbols: Iterable[str]
+    ) -> dict[Leg, LedgerEntry]:
+        """Return, for each leg that differs from the exchange, the entry that adopts its truth.
+
+        Symbols with an order under way are left out: their fills are about to be settled.
+        """
+        busy = frozenset(busy_symbols)
+        legs = {leg for leg in (*self._entries, *positions) if leg.symbol not in busy}
+        return {
+            leg: _adopt(self[leg], positions.get(leg), now_ms)
+            for leg in legs
+            if self[leg].position_amt != positions.amount(leg)
+        }
+
+
+def _adopt(entry: LedgerEntry, held: Position | None, now_ms: int) -> LedgerEntry:
+    if held is None:
+        return replace(
+            entry, position_amt=ZERO, avg_entry_price=ZERO, last_update_ts=now_ms, source=SOURCE_EXCHANGE
+        )
+    return replace(
+        entry,
+        position_amt=held.amount,
+        avg_entry_price=held.entry_price,
+        opened_at=entry.opened_at if entry.position_amt * held.amount > 0 else held.update_time_ms,
+        confidence=entry.confidence if entry.position_amt * held.amount > 0 else "",
+        last_update_ts=now_ms,
+        source=SOURCE_EXCHANGE,
+    )
+
+
+def _known(confidence: str) -> Decimal | None:
+    return _decimal(confidence) if confidence else None
+
+
+def _decimal(text: str | None) -> Decimal:
+    try:
+        number = Decimal(text or "0")
+    except InvalidOperation:
+        return ZERO
+    return number if number.is_finite() and number.adjusted() < DIGITS_MAX else ZERO
