@@ -1,0 +1,200 @@
+"""The watch: look, judge, close, say so; every minute, whatever happens (SPEC 10).
+
+Theory of operation. A poll reads the account (reading.py), judges it (exits.py) and closes what is
+beyond a limit (closing.py), all positions at once. Cross margin comes after: its victims go one by
+one, with a new look in between. Only then the poll is written down and told; a disk or a Redis that
+hangs must not hold up a close. Whatever fails, fails this poll alone: nothing is closed for an error,
+and the watch goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import structlog
+
+from quantum_trader.bsc import limits
+from quantum_trader.bsc.closing import Closed, Closer, NotClosed
+from quantum_trader.bsc.events import Event, Sink
+from quantum_trader.bsc.exits import Breach, Reading, all_breaches, breaches_of, next_cross_victim
+from quantum_trader.bsc.health import Authority, State
+from quantum_trader.bsc.opened import Openings
+from quantum_trader.bsc.reading import Line, Look, keep_time, look, look_again
+from quantum_trader.bsc.status import position_line
+from quantum_trader.domain.clock import Clock
+from quantum_trader.domain.order import AccountTrade
+from quantum_trader.domain.trading import Leg
+from quantum_trader.exchange.errors import ExchangeError
+
+HEAD_START_S = 5.0
+"""How long cross margin waits for the closes of single positions before it looks again."""
+
+log = structlog.get_logger()
+
+
+class Tells(Protocol):
+    """Keeps count of what the watch saw and may do (telling.py)."""
+
+    @property
+    def authority(self) -> Authority:
+        """Whether BSC may close now."""
+        ...
+
+    async def begin(self, *, closes: bool) -> None:
+        """Say that the watch begins."""
+        ...
+
+    async def tell(
+        self, reading: Reading | None, breaches: Sequence[Breach], problems: Sequence[str]
+    ) -> State:
+        """Write one poll down, and return how well BSC sees."""
+        ...
+
+
+@dataclass(slots=True)
+class _Act:
+    """What one poll is closing; ``touched`` are the legs it has turned to, whatever came of it."""
+
+    line: Line
+    reading: Reading
+    touched: set[Leg] = field(default_factory=set)
+
+
+class Watchdog:
+    """Watches one account. ``line`` gives the way to the exchange or raises ``ExchangeError``."""
+
+    def __init__(
+        self,
+        line: Callable[[], Line],
+        teller: Tells,
+        sink: Sink,
+        clock: Clock,
+        *,
+        closes: bool,
+        interval_s: float = limits.POLL_S,
+    ) -> None:
+        """``closes`` False only reports (dry_run). ``interval_s`` is for tests; no setting reaches it."""
+        self._line = line
+        self._teller = teller
+        self._sink = sink
+        self._clock = clock
+        self._closes = closes
+        self._interval_s = interval_s
+        self._openings = Openings(self._read_trades)
+
+    async def run(self) -> None:
+        """Poll at once and then every ``interval_s``, for ever."""
+        await self._teller.begin(closes=self._closes)
+        while True:
+            started_s = self._clock.monotonic_s()
+            await self.poll()
+            spent_s = self._clock.monotonic_s() - started_s
+            await self._clock.sleep(max(0.0, self._interval_s - spent_s))
+
+    async def poll(self) -> State:
+        """Look once, close what must go, and return how well BSC sees. Raises nothing."""
+        seen, problems = await self._look()
+        breaches: Sequence[Breach] = ()
+        if seen is not None:
+            breaches = self._judge(seen.reading)
+            await self._act(seen.reading, breaches)
+        return await self._teller.tell(seen.reading if seen else None, breaches, problems)
+
+    async def _look(self) -> tuple[Look | None, tuple[str, ...]]:
+        try:
+            line = self._line()
+            await keep_time(line.clock)
+            seen = await look(line, self._openings)
+        except ExchangeError as failed:
+            return None, (str(failed),)
+        except Exception as broken:
+            log.exception("bsc_poll_broken")
+            return None, (f"{type(broken).__name__} in the watch itself",)
+        return seen, seen.problems
+
+    async def _read_trades(self, symbol: str, since_ms: int) -> Sequence[AccountTrade]:
+        return await self._line().reads.trades(symbol, since_ms)
+
+    def _judge(self, reading: Reading) -> Sequence[Breach]:
+        breaches = all_breaches(reading)
+        found = {breach.leg: breach for breach in breaches}
+        for watched in reading.watched:
+            breach = found.get(watched.position.leg)
+            line = position_line(watched, reading, breach)
+            log.info("bsc_position", symbol=watched.position.leg.symbol, line=line)
+        return breaches
+
+    async def _act(self, reading: Reading, breaches: Sequence[Breach]) -> None:
+        if not breaches:
+            return
+        if not self._closes or self._teller.authority is Authority.OBSERVER:
+            for breach in breaches:
+                log.error("bsc_breach_observed", symbol=breach.leg.symbol, reason=breach.trigger.value)
+            return
+        try:
+            await self._close_all(_Act(self._line(), reading))
+        except Exception:
+            log.exception("bsc_act_broken")
+
+    async def _close_all(self, act: _Act) -> None:
+        single = [asyncio.create_task(self._close(act, breach)) for breach in breaches_of(act.reading)]
+        try:
+            await self._close_cross(act, single)
+        except ExchangeError as failed:
+            log.warning("bsc_cross_margin_waits", error=str(failed))
+        await asyncio.gather(*single)
+
+    async def _close_cross(self, act: _Act, single: Sequence[asyncio.Task[None]]) -> None:
+        """Close cross positions, worst first, until the ratio is within its limit; each at most once."""
+        if next_cross_victim(act.reading) is None:
+            return
+        if single:
+            await asyncio.wait(single, timeout=HEAD_START_S)
+            await self._look_again(act)
+        while (victim := next_cross_victim(act.reading, act.touched)) is not None:
+            await self._close(act, victim)
+            await self._look_again(act)
+
+    async def _look_again(self, act: _Act) -> None:
+        ages_ms = {watched.position.leg: watched.age_ms for watched in act.reading.watched}
+        act.reading = await look_again(act.line, ages_ms)
+
+    async def _close(self, act: _Act, breach: Breach) -> None:
+        act.touched.add(breach.leg)
+        log.warning("bsc_closing", symbol=breach.leg.symbol, reason=breach.trigger.value)
+        try:
+            result = await Closer(act.line, breach, act.reading.read_at_ms, self._clock).close()
+        except Exception as broken:
+            log.exception("bsc_close_broken", symbol=breach.leg.symbol)
+            result = NotClosed(f"{type(broken).__name__} in BSC itself", ())
+        self._tell_close(breach, result)
+
+    def _tell_close(self, breach: Breach, result: Closed | NotClosed) -> None:
+        position, measures = breach.watched.position, breach.measures
+        about = {
+            "symbol": breach.leg.symbol,
+            "position_side": breach.leg.side.value,
+            "reason": breach.trigger.value,
+            "side": position.side_to_close.value,
+            "quantity": abs(position.amount),
+            "unrealized_pnl": position.unrealized_pnl_usdt,
+            "pnl_pct": measures.pnl_pct,
+            "entry_price": position.entry_price,
+            "age_h": measures.age_h,
+            "margin_ratio": measures.margin_ratio,
+            "client_order_ids": result.client_order_ids,
+        }
+        if isinstance(result, NotClosed):
+            log.error(
+                "bsc_close_failed", symbol=breach.leg.symbol, error=result.reason, tries=limits.CLOSE_TRIES
+            )
+            self._sink.event(Event.CLOSE_FAILED, error=result.reason, tries=limits.CLOSE_TRIES, **about)
+        elif result.was_ours:
+            order_id = result.order_ids[-1] if result.order_ids else ""
+            log.warning("bsc_force_close", symbol=breach.leg.symbol, reason=breach.trigger.value)
+            self._sink.event(Event.FORCE_CLOSE, order_id=order_id, order_ids=result.order_ids, **about)
+        else:
+            log.info("bsc_already_flat", symbol=breach.leg.symbol)
