@@ -1,0 +1,285 @@
+"""The one place where the parts are joined; start, run, stop (DESIGN: rooms and floors)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import signal
+import socket
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from quantum_trader import __version__, log
+from quantum_trader.bsc.service import BscService, Outlet, open_offices
+from quantum_trader.config import Config, TradingMode
+from quantum_trader.credentials import Credentials, load_credentials
+from quantum_trader.domain.clock import Clock, SystemClock
+from quantum_trader.exchange.binance import Exchange, connect
+from quantum_trader.exchange.errors import ExchangeError, KeyRefused
+from quantum_trader.exchange.settings import ExchangeSettings
+from quantum_trader.exchange.simulator import AccountSettings, EmbeddedExchange, SimulatorSettings
+from quantum_trader.housekeeping import Housekeeping
+from quantum_trader.joining import Joined, Joiner
+from quantum_trader.pipeline.upkeep import Upkeep
+from quantum_trader.stores.address import embedded_url, note_paper_exchange
+from quantum_trader.stores.archive import Archive
+from quantum_trader.stores.codec import encode
+from quantum_trader.stores.connection import Database, RedisError
+from quantum_trader.stores.embedded import EmbeddedServer
+from quantum_trader.stores.keys import Keys
+from quantum_trader.stores.lease import TTL_MS, Lease
+from quantum_trader.stores.persistence import volatility_of
+
+RETRY_PAUSE_S = 1.0
+DRAIN_S = 30.0
+
+logger = structlog.get_logger()
+
+
+class StartRefused(Exception):
+    """The engine does not start; the text is one line that says why and what to do."""
+
+
+class App:
+    """One engine: one account, one Redis, one exchange."""
+
+    def __init__(self, config: Config, clock: Clock | None = None) -> None:
+        self.config = config
+        self._clock = clock or SystemClock()
+        self._keys = Keys(config.redis.namespace)
+        self._started_s = self._clock.monotonic_s()
+        self._server: EmbeddedServer | None = None
+        self._paper: EmbeddedExchange | None = None
+        self._archive = Archive(config.state_dir, config.streams.archive_days)
+        self._upkeep: Upkeep | None = None
+        self._bsc: BscService | None = None
+        self._consuming: asyncio.Task[None] | None = None
+        self._database: Database | None = None
+        self._exchange: Exchange | None = None
+        self._exchange_url = ""
+        self._joined: Joined | None = None
+
+    # -- life
+
+    async def run_until_signalled(self) -> None:
+        """Start, work until SIGTERM or SIGINT, stop cleanly.
+
+        Raises:
+            StartRefused, ConfigError, EmbeddedServerError: the engine cannot start.
+        """
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        starting = asyncio.create_task(self.start())
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                starting.result()
+                await stopping
+            else:
+                starting.cancel()
+                await asyncio.gather(starting, return_exceptions=True)
+        finally:
+            stopping.cancel()
+            await self.stop()
+
+    async def start(self) -> None:
+        """Join the parts, take the lease, read the first facts, and begin to consume."""
+        self.config.state_dir.mkdir(parents=True, exist_ok=True)
+        credentials = load_credentials(self.config)
+        log.hide((credentials.api_key, credentials.api_secret) if self._is_real else ())
+        self._database = await self._open_database()
+        self._exchange = connect(await self._exchange_settings(credentials), self._clock)
+        self._start_bsc(self._exchange)
+        await self._database.load_scripts()
+        account = await self._wait_for_account(self._exchange)
+        lease = Lease(self._database, self._keys, account, _owner(), self._clock)
+        await self._take_lease(lease)
+        joiner = Joiner(self.config, self._database, self._exchange, self._archive, self._clock)
+        self._joined = joined = await joiner.join(account, lease, self._exchange_url)
+        housekeeping = Housekeeping(self.config, joined, self._clock)
+        await self._read_first_facts(joined, housekeeping)
+        await self._announce(joined)
+        await housekeeping.write_status()
+        self._upkeep = Upkeep(housekeeping.chores(), joined.rooms, self._clock)
+        self._upkeep.start()
+        self._consuming = asyncio.create_task(joined.consumer.run(), name="consumer")
+        logger.info("ready", after_s=round(self._clock.monotonic_s() - self._started_s, 3))
+
+    async def stop(self) -> None:
+        """No new decisions; orders in flight are settled; state is stored; the lease is given back."""
+        joined = self._joined
+        if joined is not None:
+            joined.consumer.stop()
+            if self._consuming is not None:
+                await asyncio.gather(self._consuming, return_exceptions=True)
+            await joined.consumer.drain(DRAIN_S)
+        if self._upkeep is not None:
+            await self._upkeep.stop()
+        if joined is not None:
+            with suppress(RedisError):
+                await joined.lease.release()
+                await joined.database.client.delete(self._keys.engine_status, self._keys.execution)
+        self._archive.close()
+        if self._bsc is not None:
+            await self._bsc.stop()
+        if self._exchange is not None:
+            await self._exchange.close()
+        if self._paper is not None:
+            await self._paper.stop()
+        if self._database is not None:
+            await self._database.close()
+        if self._server is not None:
+            await self._server.stop()
+        logger.info("stopped")
+
+    # -- joining
+
+    @property
+    def _is_real(self) -> bool:
+        return self.config.mode is not TradingMode.PAPER
+
+    async def _open_database(self) -> Database:
+        url = self.config.redis.url
+        if url == "embedded":
+            self._server = EmbeddedServer(self.config.state_dir, self._clock)
+            url = await self._server.start()
+        database = Database(url)
+        try:
+            await database.ping()
+            problem = await volatility_of(database)
+        except (RedisError, OSError) as unreachable:
+            await database.close()
+            raise StartRefused(
+                f"Redis at {_without_password(url)} does not answer ({type(unreachable).__name__}); "
+                "start it, or set redis.url"
+            ) from None
+        if problem and self.config.mode in (TradingMode.TESTNET, TradingMode.LIVE):
+            if not self.config.redis.allow_volatile:
+                await database.close()
+                raise StartRefused(f"{problem}; or accept it with redis.allow_volatile = true")
+            logger.warning("redis_volatile", problem=problem)
+        return database
+
+    def _start_bsc(self, exchange: Exchange) -> None:
+        """Watch from before the engine has an account until after its last order (SPEC 10)."""
+        config = self.config
+        if not config.bsc.enabled:
+            return
+        url = embedded_url(config.state_dir) if config.redis.url == "embedded" else config.redis.url
+        line = exchange.watch_line(self._clock, config.exchange.recv_window_ms)
+        outlet = Outlet(url, self._keys.bsc_events, self._keys.bsc_health)
+        offices = open_offices(config.state_dir, lambda: line, outlet, self._clock)
+        self._bsc = BscService(offices, lambda: line, self._clock, closes=config.sends_orders)
+        self._bsc.start()
+
+    async def _exchange_settings(self, credentials: Credentials) -> ExchangeSettings:
+        config = self.config
+        self._exchange_url = config.rest_url or await self._start_paper_exchange(credentials)
+        return ExchangeSettings(
+            rest_url=self._exchange_url,
+            api_key=credentials.api_key,
+            api_secret=credentials.api_secret,
+            recv_window_ms=config.exchange.recv_window_ms,
+            request_timeout_s=float(config.exchange.request_timeout_s),
+        )
+
+    async def _start_paper_exchange(self, credentials: Credentials) -> str:
+        paper = self.config.paper
+        settings = SimulatorSettings(
+            port=paper.port,
+            seed=paper.seed,
+            speed=paper.speed,
+            accounts=(AccountSettings(credentials.api_key, credentials.api_secret, paper.balance_usdt),),
+            klines=tuple(Path(path) for path in paper.klines),
+            state_file=self.config.state_dir / "paper-account.json",
+            admin=False,
+        )
+        self._paper = EmbeddedExchange(settings, self._clock)
+        url = await self._paper.start()
+        note_paper_exchange(self.config.state_dir, url)
+        return url
+
+    # -- starting
+
+    async def _wait_for_account(self, exchange: Exchange) -> str:
+        """Return the account's code, waiting for an exchange that does not answer yet."""
+        told = False
+        while True:
+            try:
+                await exchange.clock.measure()
+                return await exchange.account.account_id()
+            except KeyRefused as refused:
+                raise StartRefused(
+                    f"the exchange refuses the API key of mode {self.config.mode}: {refused}"
+                ) from None
+            except ExchangeError as unreachable:
+                if not told:
+                    logger.warning("exchange_unreachable", error=str(unreachable), retry_s=RETRY_PAUSE_S)
+                    told = True
+                await self._clock.sleep(RETRY_PAUSE_S)
+
+    async def _take_lease(self, lease: Lease) -> None:
+        """Take the lease; a crashed engine's runs out within its TTL, a living one's does not."""
+        deadline_s = self._clock.monotonic_s() + TTL_MS / 1000 + RETRY_PAUSE_S
+        while holder := await lease.renew():
+            if self._clock.monotonic_s() >= deadline_s:
+                raise StartRefused(
+                    f"another engine ({holder.rpartition(':')[0]}) trades this account; stop it first"
+                )
+            await self._clock.sleep(RETRY_PAUSE_S / 4)
+
+    async def _read_first_facts(self, joined: Joined, housekeeping: Housekeeping) -> None:
+        """Read what every decision needs; what fails now is tried again beside the plans."""
+        rooms = joined.rooms
+        reads = (
+            rooms.market.refresh_rules(),
+            rooms.market.refresh_marks(),
+            rooms.account.refresh_positions(),
+            rooms.account.refresh_account(),
+            rooms.account.refresh_leverages(),
+            housekeeping.refresh_klines(),
+        )
+        for failed in await asyncio.gather(*reads, return_exceptions=True):
+            if isinstance(failed, ExchangeError):
+                logger.warning("first_read_failed", error=str(failed))
+            elif isinstance(failed, BaseException):
+                raise failed
+        try:
+            await joined.reconciler.reconcile()
+        except ExchangeError as failed:
+            logger.warning("first_read_failed", error=str(failed))
+
+    async def _announce(self, joined: Joined) -> None:
+        client = joined.database.client
+        await client.set(self._keys.mode, self.config.mode.value.upper())
+        if self.config.mode is TradingMode.PAPER and not await client.exists(self._keys.policy):
+            seeded: Any = {"universe_symbols": encode(list(self.config.symbols)), "policy_version": "paper"}
+            await client.hset(self._keys.policy, mapping=seeded)
+        logger.info(
+            "engine_started",
+            version=__version__,
+            mode=self.config.mode,
+            config_hash=self.config.hash,
+            account=joined.account,
+            exchange=self._exchange_url,
+            redis=_without_password(self.config.redis.url),
+            state_dir=str(self.config.state_dir),
+            symbols=self.config.symbols,
+            limits=self.config.gates.model_dump(mode="json"),
+        )
+
+
+def _owner() -> str:
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+
+
+def _without_password(url: str) -> str:
+    scheme, separator, rest = url.partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"

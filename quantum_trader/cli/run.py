@@ -1,0 +1,30 @@
+"""``quantum-trader run``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import uvloop
+
+from quantum_trader import log
+from quantum_trader.app import App, StartRefused
+from quantum_trader.cli.common import config_option, fail, read_config
+from quantum_trader.config import ConfigError
+from quantum_trader.stores.embedded import EmbeddedServerError
+
+
+@click.command("run")
+@config_option
+@click.option("--log-format", type=click.Choice(["json", "console"]), help="Overrides log.format.")
+def command(config_path: Path | None, log_format: str | None) -> None:
+    """Start the engine and work until SIGTERM or Ctrl-C.
+
+    Without a configuration it runs in paper mode: an exchange and a Redis of its own, no keys, no money.
+    """
+    config = read_config(config_path)
+    log.set_up(config.log.level, log_format or config.log.format)
+    try:
+        uvloop.run(App(config).run_until_signalled())
+    except (StartRefused, ConfigError, EmbeddedServerError) as refused:
+        fail(str(refused))

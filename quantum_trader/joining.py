@@ -1,0 +1,194 @@
+"""Joins the parts of one engine: restored memory, stores, and the steps of the pipeline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from quantum_trader.config import Config
+from quantum_trader.domain.clock import Clock
+from quantum_trader.domain.order import OrderState, client_order_id
+from quantum_trader.domain.plan import Plan
+from quantum_trader.exchange.binance import Exchange
+from quantum_trader.market.live import LiveMarket
+from quantum_trader.pipeline.auto_disarm import AutoDisarm
+from quantum_trader.pipeline.claim import ClaimStep
+from quantum_trader.pipeline.consumer import Consumer
+from quantum_trader.pipeline.decide import Chain
+from quantum_trader.pipeline.evidence import Rooms
+from quantum_trader.pipeline.exits import ExitSender
+from quantum_trader.pipeline.follow import OrderFollower, Patience
+from quantum_trader.pipeline.foreign_fills import ForeignFills
+from quantum_trader.pipeline.judging import AgeLimits, Steps
+from quantum_trader.pipeline.opens import OpenSender
+from quantum_trader.pipeline.reconcile import Reconciler
+from quantum_trader.pipeline.recover import Recovery
+from quantum_trader.pipeline.rotation import RotationSaga
+from quantum_trader.pipeline.runner import PlanRunner
+from quantum_trader.pipeline.settle import House, Settler
+from quantum_trader.positions.claim_book import ClaimBook
+from quantum_trader.positions.ledger import Ledger, LedgerEntry
+from quantum_trader.positions.live import LiveAccount
+from quantum_trader.positions.sent_orders import SentOrders
+from quantum_trader.stores.archive import Archive
+from quantum_trader.stores.claims import ClaimStore
+from quantum_trader.stores.connection import Database
+from quantum_trader.stores.keys import Keys
+from quantum_trader.stores.lease import Lease
+from quantum_trader.stores.operator import StopStore
+from quantum_trader.stores.plan_stream import PlanStream
+from quantum_trader.stores.positions import PositionStore
+from quantum_trader.stores.rotations import RotationStore
+from quantum_trader.stores.settlement import SettlementStore
+
+
+@dataclass(slots=True)
+class Joined:
+    """The running parts of one engine."""
+
+    database: Database
+    exchange: Exchange
+    rooms: Rooms
+    stream: PlanStream
+    consumer: Consumer
+    reconciler: Reconciler
+    lease: Lease
+    account: str
+    exchange_url: str
+
+
+class Joiner:
+    """Builds an engine on a database, an exchange and a configuration that stand already."""
+
+    def __init__(
+        self,
+        config: Config,
+        database: Database,
+        exchange: Exchange,
+        archive: Archive,
+        clock: Clock,
+    ) -> None:
+        self._config = config
+        self._database = database
+        self._exchange = exchange
+        self._archive = archive
+        self._clock = clock
+        self._keys = Keys(config.redis.namespace)
+
+    async def join(self, account: str, lease: Lease, exchange_url: str) -> Joined:
+        """Restore what a former life left, and put every part in its place."""
+        database, exchange = self._database, self._exchange
+        rooms = await self._rooms(lease)
+        lease_key = self._keys.lease(account)
+        claim_store = ClaimStore(database, self._keys, lease_key)
+        stream = PlanStream(database, self._keys, self._clock, bsc_required=self._config.bsc_required)
+        await stream.ensure_group()
+        await self._restore(rooms, claim_store, stream)
+        settlements = SettlementStore(
+            database,
+            self._keys,
+            lease_key,
+            results_kept=self._config.streams.results_kept,
+            terminal_ttl_s=self._config.gates.idempotency.terminal_ttl_s,
+        )
+        rotation_store = RotationStore(database, self._keys, lease_key)
+        runner, steps, settler = self._pipeline(rooms, claim_store, stream, settlements, rotation_store)
+        recovery = Recovery(
+            runner, steps, exchange.reserved_account, rooms, ages=self._ages, clock=self._clock
+        )
+        consumer = Consumer(
+            stream,
+            claim_store,
+            runner,
+            recovery,
+            rotation=steps.rotation,
+            settler=settler,
+            clock=self._clock,
+        )
+        foreign_fills = ForeignFills(
+            exchange.reserved_account,
+            StopStore(database, self._keys),
+            stream,
+            steps.auto_disarm,
+            self._clock,
+        )
+        reconciler = Reconciler(
+            PositionStore(database, self._keys), rooms, runner.lanes, foreign_fills, self._clock
+        )
+        return Joined(database, exchange, rooms, stream, consumer, reconciler, lease, account, exchange_url)
+
+    async def _rooms(self, lease: Lease) -> Rooms:
+        positions, exchange = PositionStore(self._database, self._keys), self._exchange
+        entries = {leg: LedgerEntry.from_fields(raw) for leg, raw in (await positions.ledger()).items()}
+        sent = SentOrders()
+        for name, sent_ms in self._archive.start().items():
+            sent.setdefault(name, sent_ms)
+        return Rooms(
+            clock=self._clock,
+            lease=lease,
+            account=LiveAccount(exchange.reserved_account, self._clock),
+            market=LiveMarket(exchange.market, self._clock),
+            book=ClaimBook(),
+            ledger=Ledger(entries),
+            server_clock=exchange.clock,
+            last_open_ms=await positions.last_opens_ms(),
+            sent_orders_ms=sent,
+        )
+
+    async def _restore(self, rooms: Rooms, claims: ClaimStore, stream: PlanStream) -> None:
+        await stream.load_cooling_symbols()
+        for exposure in await claims.exposures():
+            rooms.book.restore(exposure)
+        for record in await claims.unsettled():
+            if record.is_exit:  # keeps the reconciler off its symbol until recovery has settled it
+                rooms.book.hold_exit(record.plan_id, record.order.leg.symbol)
+        for symbol, plan_id, claimed_ms in await claims.rates():
+            rooms.book.count_rate(symbol, plan_id, claimed_ms)
+        rooms.account.positions_epoch = rooms.account.account_epoch = await claims.epoch()
+
+    def _pipeline(
+        self,
+        rooms: Rooms,
+        claim_store: ClaimStore,
+        stream: PlanStream,
+        settlements: SettlementStore,
+        rotation_store: RotationStore,
+    ) -> tuple[PlanRunner, Steps, Settler]:
+        config, clock, exchange = self._config, self._clock, self._exchange
+        house = House(config.mode.value, config.gates, config.hash, self._keys)
+        settler = Settler(settlements, rooms, house, clock, self._archive.keep)
+        claims = ClaimStep(claim_store, rooms)
+        patience = Patience(config.exchange.recv_window_ms, float(config.exchange.not_placed_lag_s))
+        reads = exchange.reserved_account
+        follower = OrderFollower(reads, clock, exchange.clock.signing_time_ms, patience)
+
+        rotation = RotationSaga(rotation_store, rooms, clock, config.gates.active_slots.rotation_timeout_s)
+
+        async def find_order(plan: Plan) -> OrderState | None:
+            return await reads.order(plan.symbol, client_order_id(plan.plan_id))
+
+        steps = Steps(
+            claims=claims,
+            opens=OpenSender(exchange.entry, claims, follower, rooms),
+            exits=ExitSender(exchange.exits, claims, follower, rooms, clock),
+            settler=settler,
+            read_operator=stream.operator_state,
+            find_order=find_order,
+            follow=follower.until_final,
+            rotation=rotation,
+            auto_disarm=AutoDisarm(StopStore(self._database, self._keys), config.auto_disarm, clock),
+        )
+        chain = Chain(config.gates.chain(), config.terms, config.hash)
+        runner = PlanRunner(
+            rooms,
+            chain,
+            house,
+            steps=steps,
+            ages=self._ages,
+            clock=clock,
+            sends_orders=config.sends_orders,
+        )
+        return runner, steps, settler
+
+    @property
+    def _ages(self) -> AgeLimits:
+        return AgeLimits(self._config.intake.max_age_s * 1000, self._config.intake.exit_max_age_s * 1000)
