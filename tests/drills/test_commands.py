@@ -1,0 +1,212 @@
+"""What people type: exit codes, one-line errors that say what to do, explanations (SPEC 13, 15)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from support.house import KEY, SECRET, House, exchange
+
+from quantum_trader.cli import main
+from quantum_trader.stores.codec import decode
+from quantum_trader.stores.embedded import embedded_url
+
+
+@pytest.fixture
+def on_the_house(running: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
+    """The running engine, with an environment that points commands at it."""
+    monkeypatch.setenv("QT_STATE_DIR", str(tmp_path))
+    monkeypatch.setenv("QT_MODE", "testnet")
+    monkeypatch.setenv("QT_EXCHANGE__REST_URL", running.url)
+    monkeypatch.setenv("QT_SYMBOLS", "XRPUSDT,ADAUSDT")
+    return running
+
+
+async def run(*words: str) -> Result:
+    """Run a command in a thread of its own, as it has an event loop of its own."""
+    return await asyncio.to_thread(CliRunner().invoke, main, list(words))
+
+
+def last_line(told: Result) -> str:
+    """The command's own line: the engine in this process logs to the same stdout."""
+    return told.output.splitlines()[-1]
+
+
+async def start(state_dir: Path, **environment: str) -> tuple[int, str]:
+    """Start an engine that is expected to refuse; return its exit code and what it says."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "quantum_trader", "run"),
+        env={**os.environ, "QT_STATE_DIR": str(state_dir), **environment},
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, said = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode is not None
+    return process.returncode, said.decode()
+
+
+async def test_submit_and_wait_prints_the_whole_story(on_the_house: House) -> None:
+    told = await run("submit", "--symbol", "XRPUSDT", "--side", "BUY", "--qty", "20", "--wait")
+    assert told.exit_code == 0
+    assert "FILLED: filled" in told.output
+    assert "✓ fund_caps" in told.output
+    refused = await run("submit", "--symbol", "XRPUSDT", "--side", "BUY", "--qty", "20", "--wait", "--json")
+    assert decode(last_line(refused))["reason"] == "position_exists_add_denied"
+
+
+async def test_why_explains_a_plan_and_a_symbol_after_the_streams_are_gone(on_the_house: House) -> None:
+    await on_the_house.open("XRPUSDT", plan_id="asked-about")
+    await on_the_house.redis.delete(on_the_house.keys.results)
+
+    async def explained() -> Result:
+        return await run("why", "asked-about")
+
+    told = await explained()
+    while told.exit_code != 0:  # the archive is written beside the loop, a moment later
+        told = await explained()
+    assert "asked-about: BUY 20 XRPUSDT" in told.output
+    by_symbol = await run("why", "XRPUSDT", "--json")
+    assert [row["plan_id"] for row in decode(last_line(by_symbol))] == ["asked-about"]
+    unknown = await run("why", "nobody")
+    assert unknown.exit_code == 1
+    assert "nothing is known" in unknown.output
+
+
+async def test_status_tells_a_working_engine_from_none(
+    on_the_house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    works = await run("status", "--json")
+    assert works.exit_code == 0
+    assert decode(last_line(works))["ready"] is True
+    monkeypatch.setenv("QT_STATE_DIR", "/nonexistent/state")
+    for words in (["status"], ["submit", "--symbol", "XRPUSDT", "--side", "BUY", "--qty", "1"]):
+        gone = await run(*words)
+        assert gone.exit_code == 3
+        assert "quantum-trader run" in gone.output
+
+
+async def test_arm_clears_a_disarm_with_a_reason(on_the_house: House) -> None:
+    await on_the_house.redis.set("quantum:safety:disarmed", '{"reason": "drill"}')
+    assert (await on_the_house.open())["reason"] == "disarmed"
+    assert (await run("arm")).exit_code == 2
+    assert (await run("arm", "--reason", "looked at it")).output.strip() == "armed"
+    assert (await on_the_house.open())["decision"] == "FILLED"
+    assert (await on_the_house.events("ARMED"))[0]["reason"] == "looked at it"
+
+
+async def test_kill_and_resume_with_a_reason(on_the_house: House) -> None:
+    await on_the_house.open()
+    assert (await run("kill", "--opens-only", "--reason", "looks odd")).exit_code == 0
+    assert (await on_the_house.open("ADAUSDT", qty=100))["reason"] == "kill_switch_active"
+    assert "HALTED" in (await run("status")).output
+    assert (await run("kill", "--reason", "all of it")).exit_code == 0
+    assert (await on_the_house.close())["reason"] == "kill_switch_active"
+    assert (await run("resume")).exit_code == 2
+    assert (await run("resume", "--reason", "understood")).exit_code == 0
+    assert (await on_the_house.close())["decision"] == "FILLED"
+    changes = [(event["kill"], event["reason"]) for event in await on_the_house.events("KILL_SWITCH_CHANGED")]
+    assert changes == [("opens", "looks odd"), ("1", "all of it"), ("0", "understood")]
+
+
+async def test_submit_says_that_an_id_was_used(on_the_house: House) -> None:
+    await on_the_house.open(plan_id="used")
+    again = await run("submit", "--symbol", "XRPUSDT", "--side", "BUY", "--qty", "1", "--plan-id", "used")
+    assert again.exit_code == 1
+    assert "quantum-trader why used" in again.output
+
+
+async def test_doctor_is_content_with_a_good_house(on_the_house: House) -> None:
+    told = await run("doctor")
+    assert told.exit_code == 0, told.output
+    assert "✗" not in told.output
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "cure"),
+    [
+        ("BINANCE_TESTNET_API_KEY", "wrong-key", "allowlist"),
+        ("BINANCE_TESTNET_API_SECRET", "wrong-secret", "does not belong to this key"),
+    ],
+)
+async def test_doctor_explains_wrong_keys(
+    on_the_house: House, monkeypatch: pytest.MonkeyPatch, name: str, value: str, cure: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    told = await run("doctor")
+    assert told.exit_code == 1
+    assert cure in told.output
+    assert value not in told.output
+    assert SECRET not in told.output
+
+
+async def test_doctor_explains_an_exchange_that_does_not_answer_and_unknown_symbols(
+    on_the_house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QT_SYMBOLS", "XRPUSDT,NOSUCHUSDT")
+    assert "remove NOSUCHUSDT" in (await run("doctor")).output
+    monkeypatch.setenv("QT_EXCHANGE__REST_URL", "http://127.0.0.1:9")
+    told = await run("doctor")
+    assert told.exit_code == 1
+    assert "check network" in told.output
+
+
+async def test_config_show_hides_secrets_and_names_origins(
+    on_the_house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QT_REDIS__URL", "redis://user:hunter22@127.0.0.1:1/0")
+    told = (await run("config", "show")).output
+    assert "hunter22" not in told
+    assert SECRET not in told
+    assert KEY not in told
+    rows = {line.split()[0]: line.split()[-1] for line in told.splitlines() if line.strip()}
+    assert rows["mode"] == "environment"
+    assert rows["intake.max_age_s"] in ("default", "config.toml")
+
+
+async def test_start_with_a_wrong_key_is_refused_in_one_line_with_the_cure(tmp_path: Path) -> None:
+    async with exchange() as (_, url):
+        code, said = await start(
+            tmp_path, QT_MODE="testnet", QT_EXCHANGE__REST_URL=url, BINANCE_TESTNET_API_KEY="wrong-key"
+        )
+    assert code == 1
+    assert "futures permission" in said
+    assert len(said.strip().splitlines()) == 1
+    assert "wrong-key" not in said
+
+
+@pytest.mark.parametrize(
+    ("environment", "says"),
+    [
+        ({"QT_MODE": "live"}, "confirm_live"),
+        ({"QT_NO_SUCH_KEY": "1"}, "QT_NO_SUCH_KEY sets no known key"),
+        ({"QT_GATES__FUND_CAPS__MAX_OPEN_POSITIONS": "-1"}, "greater than or equal to 1"),
+        ({"QT_MODE": "paper", "QT_EXCHANGE__REST_URL": "https://fapi.binance.com"}, "contradicts mode"),
+        ({"QT_REDIS__URL": "redis://127.0.0.1:9"}, "does not answer"),
+    ],
+)
+async def test_inc_84_a_bad_configuration_refuses_to_start_in_one_clear_line(
+    tmp_path: Path, environment: dict[str, str], says: str
+) -> None:
+    code, said = await start(tmp_path, **environment)
+    assert code == 1
+    assert says in said
+    assert len(said.strip().splitlines()) == 1
+
+
+async def test_a_second_engine_on_the_same_state_refuses(on_the_house: House, tmp_path: Path) -> None:
+    code, said = await start(tmp_path)
+    assert code == 1
+    assert f"pid {os.getpid()}" in said
+
+
+async def test_inc_16_a_second_engine_on_the_same_account_refuses(
+    on_the_house: House, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    code, said = await start(other, QT_REDIS__URL=embedded_url(tmp_path), QT_REDIS__ALLOW_VOLATILE="true")
+    assert code == 1
+    assert "trades this account" in said

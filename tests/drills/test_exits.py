@@ -1,0 +1,149 @@
+"""Exits reach their effect, never more, whatever stands in the way (INCIDENTS: second table)."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from support.house import House, house, trace_of
+
+from quantum_trader.exchange.simulator import FaultKind
+
+
+@pytest.mark.parametrize(
+    ("action", "left"),
+    [("PARTIAL_25", "75"), ("PARTIAL_50", "50"), ("PARTIAL_75", "25"), ("FULL_CLOSE_PROPOSED", None)],
+)
+async def test_inc_26_a_partial_closes_its_share(running: House, action: str, left: str | None) -> None:
+    await running.open("XRPUSDT", qty=100)
+    result = await running.result(await running.submit(symbol="XRPUSDT", side="CLOSE", qty=0, action=action))
+    assert result["decision"] == "FILLED"
+    positions = await running.ask("/fapi/v3/positionRisk")
+    assert [Decimal(row["positionAmt"]) for row in positions] == ([Decimal(left)] if left else [])
+
+
+async def test_of_quantity_and_action_the_smaller_is_closed_and_the_trace_says_so(running: House) -> None:
+    await running.open("XRPUSDT", qty=100)
+    result = await running.result(
+        await running.submit(symbol="XRPUSDT", side="SELL", qty=10, action="PARTIAL_50")
+    )
+    assert (result["decision"], Decimal(result["filled_qty"])) == ("FILLED", 10)
+    assert "qty_action_mismatch" in trace_of(result)["notes"]
+
+
+async def test_inc_23_a_plan_that_reduces_is_an_exit_without_saying_so(running: House) -> None:
+    wire = running.watch()
+    await running.open("XRPUSDT", qty=100)
+    await running.redis.set("quantum:safety:safe_mode", "1")
+    result = await running.open("XRPUSDT", qty=40, side="SELL")
+    assert (result["decision"], result["effect"], result["reduceOnly"]) == ("FILLED", "REDUCE", "true")
+    assert wire.orders[-1]["reduceOnly"] == "true"
+
+
+async def test_an_order_that_would_turn_the_position_around_is_refused(running: House) -> None:
+    await running.open("XRPUSDT", qty=20)
+    result = await running.open("XRPUSDT", qty=50, side="SELL")
+    assert (result["decision"], result["reason"]) == ("BLOCKED", "would_flip")
+
+
+async def test_a_reduce_only_plan_larger_than_the_position_closes_exactly_it(running: House) -> None:
+    await running.open("XRPUSDT", qty=20)
+    result = await running.open("XRPUSDT", qty=500, side="SELL", reduceOnly="true")
+    assert (result["decision"], result["effect"], Decimal(result["filled_qty"])) == ("FILLED", "CLOSE", 20)
+
+
+async def test_exits_without_a_position_or_on_the_wrong_side_are_refused(running: House) -> None:
+    assert (await running.close())["reason"] == "no_position"
+    await running.open("XRPUSDT", qty=20)
+    assert (await running.open("XRPUSDT", qty=5, side="BUY", reduceOnly="true"))["reason"] == "side_mismatch"
+
+
+async def test_inc_64_a_short_is_closed_by_buying(running: House) -> None:
+    opened = await running.open("XRPUSDT", qty=20, side="SELL")
+    assert opened["decision"] == "FILLED"
+    assert await running.redis.hget(running.keys.ledger("XRPUSDT"), "position_amt") == b"-20"
+    wire = running.watch()
+    assert (await running.close())["decision"] == "FILLED"
+    assert wire.orders[-1]["side"] == "BUY"
+
+
+async def test_inc_29_dust_below_the_minimum_notional_can_be_closed(running: House) -> None:
+    await running.open("XRPUSDT", qty=20)
+    await running.result(await running.submit(symbol="XRPUSDT", side="SELL", qty=19, reduceOnly="true"))
+    result = await running.close()
+    assert (result["decision"], Decimal(result["filled_qty"])) == ("FILLED", 1)
+
+
+async def test_inc_31_an_exit_above_the_largest_market_order_is_split(tmp_path: Path) -> None:
+    async with house(tmp_path, settings={"balance_usdt": 50_000_000}) as rich:
+        rules = rich.app._joined.rooms.market.rules_of("DOGEUSDT")  # type: ignore[union-attr]
+        assert rules is not None
+        largest = rules.market_quantity.maximum
+        for number in range(2):
+            await add_position(rich, "DOGEUSDT", largest, number)
+        wire = rich.watch()
+        result = await rich.close("DOGEUSDT")
+        assert (result["decision"], Decimal(result["filled_qty"])) == ("FILLED", 2 * largest)
+        assert [Decimal(order["quantity"]) for order in wire.orders] == [largest, largest]
+        assert len({order["newClientOrderId"] for order in wire.orders}) == 2
+
+
+async def add_position(rich: House, symbol: str, quantity: Decimal, number: int) -> None:
+    """Buy on the account from outside the engine, as a person with the app would."""
+    reply = await rich.trade(symbol, "BUY", quantity, f"hand-{number}")
+    assert reply["status"] in ("FILLED", "NEW"), reply
+
+
+async def test_inc_28_a_reduce_only_refusal_on_a_flat_symbol_is_done_once(running: House) -> None:
+    await running.open("XRPUSDT", qty=20)
+    rooms = running.app._joined.rooms  # type: ignore[union-attr]
+    held = rooms.account.positions
+    await running.trade("XRPUSDT", "SELL", Decimal(20), "hand-close")
+    rooms.account.positions = held
+    wire = running.watch()
+    result = await running.close()
+    assert result["reason"] == "already_flat"
+    assert len(wire.orders) == 1
+
+
+async def test_an_exit_goes_on_through_transient_refusals(running: House) -> None:
+    await running.open("XRPUSDT", qty=20)
+    running.spoil_order(FaultKind.STATUS_BEFORE, preset="503_unavailable", count=2)
+    result = await running.close()
+    assert result["decision"] == "FILLED"
+    assert [order["outcome"] for order in trace_of(result)["orders"]] == ["Rejected", "Rejected", "Accepted"]
+
+
+async def test_inc_20_an_exit_waits_for_positions_and_then_goes_out_blind_as_asked(running: House) -> None:
+    await running.open("XRPUSDT", qty=20)
+    running.app._joined.rooms.account.positions = None  # type: ignore[union-attr]
+    running.fault(FaultKind.STATUS_BEFORE, path="/fapi/v3/positionRisk", preset="500_unknown", count=100)
+    result = await running.open("XRPUSDT", qty=20, side="SELL", reduceOnly="true")
+    assert (result["decision"], Decimal(result["filled_qty"])) == ("FILLED", 20)
+
+
+async def test_inc_68_a_failed_position_read_blocks_an_open_and_is_not_flat(running: House) -> None:
+    running.app._joined.rooms.account.positions = None  # type: ignore[union-attr]
+    running.fault(FaultKind.STATUS_BEFORE, path="/fapi/v3/positionRisk", preset="500_unknown", count=100)
+    result = await running.open()
+    assert (result["decision"], result["reason"]) == ("BLOCKED", "evidence_missing")
+
+
+async def test_inc_32_hedge_mode_opens_and_closes_by_leg(tmp_path: Path) -> None:
+    async with house(tmp_path) as hedged:
+        await hedged.send("/fapi/v1/positionSide/dual", dualSidePosition="true")
+        joined = hedged.app._joined
+        assert joined is not None
+        await joined.exchange.account.is_hedge_mode()
+        await joined.rooms.account.refresh_positions()
+        long = await hedged.open("XRPUSDT", qty=20, side="BUY")
+        short = await hedged.open("XRPUSDT", qty=30, side="SELL")
+        assert (long["decision"], short["decision"]) == ("FILLED", "FILLED")
+        assert (await hedged.close())["reason"] == "position_side_required"
+        wire = hedged.watch()
+        closed = await hedged.close(positionSide="SHORT")
+        assert (closed["decision"], Decimal(closed["filled_qty"])) == ("FILLED", 30)
+        assert "reduceOnly" not in wire.orders[-1]
+        assert wire.orders[-1]["positionSide"] == "SHORT"
+        assert await hedged.redis.hget(hedged.keys.ledger("XRPUSDT:LONG"), "position_amt") == b"20"

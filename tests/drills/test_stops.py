@@ -1,0 +1,103 @@
+"""Every stop stops, from the next plan on, and only what it is meant to (SPEC 2, 5)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.house import House, house
+
+
+async def test_inc_40_the_kill_switch_set_with_a_plain_client_stops_the_next_plan(running: House) -> None:
+    wire = running.watch()
+    await running.redis.set("quantum:kill", "1")
+    result = await running.open()
+    assert (result["decision"], result["gate"], result["reason"]) == (
+        "BLOCKED",
+        "kill_switch",
+        "kill_switch_active",
+    )
+    assert wire.orders == []
+    await running.redis.delete("quantum:kill")
+    assert (await running.open())["decision"] == "FILLED"
+
+
+async def test_the_kill_switch_at_1_halts_exits_too_and_at_opens_lets_them_pass(running: House) -> None:
+    await running.open()
+    await running.redis.set("quantum:kill", "1")
+    assert (await running.close())["reason"] == "kill_switch_active"
+    await running.redis.set("quantum:kill", "opens")
+    assert (await running.open("ADAUSDT", qty=100))["reason"] == "kill_switch_active"
+    assert (await running.close())["decision"] == "FILLED"
+
+
+@pytest.mark.parametrize("value", ["on", "true", "2", b"\xff"])
+async def test_an_unknown_kill_value_stops_opens_and_lets_exits_pass(running: House, value: object) -> None:
+    await running.open()
+    await running.redis.set("quantum:kill", value)
+    assert (await running.open("ADAUSDT", qty=100))["reason"] == "kill_switch_active"
+    assert (await running.close())["decision"] == "FILLED"
+
+
+LATCHES = [
+    ("quantum:safety:safe_mode", "rate_limit", "safe_mode"),
+    ("quantum:safety:cooldown_global", "rate_limit", "cooldown_global"),
+    ("quantum:safety:cooldown_symbol:XRPUSDT", "rate_limit", "cooldown_symbol"),
+    ("quantum:safety:disarmed", "kill_switch", "disarmed"),
+]
+
+
+@pytest.mark.parametrize(("key", "gate", "reason"), LATCHES)
+async def test_inc_42_each_latch_stops_an_order_and_its_deletion_frees_the_next(
+    running: House, key: str, gate: str, reason: str
+) -> None:
+    await running.open("ADAUSDT", qty=100)
+    await running.redis.set(key, "1")
+    result = await running.open("XRPUSDT")
+    assert (result["decision"], result["gate"], result["reason"]) == ("BLOCKED", gate, reason)
+    assert (await running.close("ADAUSDT"))["decision"] == "FILLED"
+    await running.redis.delete(key)
+    assert (await running.open("XRPUSDT"))["decision"] == "FILLED"
+
+
+async def test_the_claim_sees_a_kill_that_came_after_the_evidence(running: House) -> None:
+    """The switch is read again inside the atomic claim (SPEC 5.1)."""
+    claims = running.app._joined.consumer._runner._steps.claims  # type: ignore[union-attr]
+    take = claims._take
+
+    async def kill_first(*args: object) -> object:
+        await running.redis.set("quantum:kill", "1")
+        return await take(*args)  # type: ignore[arg-type]
+
+    claims._take = kill_first  # type: ignore[method-assign]
+    result = await running.open()
+    assert (result["decision"], result["gate"], result["reason"]) == (
+        "BLOCKED",
+        "kill_switch",
+        "kill_switch_active",
+    )
+
+
+async def test_opens_need_a_universe_and_exits_do_not(running: House) -> None:
+    await running.open()
+    await running.redis.delete(running.keys.policy)
+    assert (await running.open("ADAUSDT", qty=100))["reason"] == "active_slots_no_policy"
+    await running.redis.hset(running.keys.policy, mapping={"universe_symbols": '["BTCUSDT"]'})
+    assert (await running.open("ADAUSDT", qty=100))["reason"] == "active_slots_not_in_universe"
+    await running.redis.hset(running.keys.policy, "valid_until_epoch", "1000")
+    assert (await running.open("BTCUSDT", qty="0.002"))["reason"] == "active_slots_no_policy"
+    assert (await running.close())["decision"] == "FILLED"
+
+
+async def test_inc_14_margin_failures_set_the_cooldowns_and_safe_mode_at_the_fifth(tmp_path: Path) -> None:
+    cooldowns = ("quantum:safety:cooldown_global", "quantum:safety:cooldown_symbol:BTCUSDT")
+    async with house(tmp_path, settings={"balance_usdt": 100}) as poor:
+        for number in range(5):
+            await poor.redis.delete(*cooldowns)
+            assert not await poor.redis.exists("quantum:safety:safe_mode")
+            result = await poor.open("BTCUSDT", qty="0.002", leverage="1", plan_id=f"poor-{number}")
+            assert (result["gate"], result["reason"]) == ("margin_guard", "insufficient_margin")
+            assert all([await poor.redis.ttl(latch) > 200 for latch in cooldowns])
+        assert await poor.redis.ttl("quantum:safety:safe_mode") > 800
+        assert len(await poor.events("SAFE_MODE_ON")) == 1
+        assert (await poor.open("XRPUSDT"))["reason"] == "safe_mode"

@@ -1,0 +1,171 @@
+"""An order that timed out is not an order that failed (SPEC 7.4, INCIDENTS: first table)."""
+
+from __future__ import annotations
+
+import asyncio
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from support.house import House, until
+
+from quantum_trader.domain.order import client_order_id
+from quantum_trader.exchange.simulator import FaultKind
+
+
+async def orders_of(house: House, symbol: str = "XRPUSDT") -> list[dict[str, Any]]:
+    """Every order that the exchange accepted on the symbol."""
+    return list(await house.ask("/fapi/v1/allOrders", symbol=symbol))
+
+
+EXECUTED_AND_LOST = [
+    pytest.param(FaultKind.TIMEOUT_AFTER, {"ms": 2000}, id="timeout"),
+    pytest.param(FaultKind.RESET_AFTER, {}, id="reset"),
+    pytest.param(FaultKind.STATUS_AFTER, {"preset": "503_unknown"}, id="503 unknown"),
+    pytest.param(FaultKind.STATUS_AFTER, {"preset": "503_unknown", "body_format": "html"}, id="503 html"),
+    pytest.param(FaultKind.STATUS_AFTER, {"preset": "408_timeout"}, id="-1007"),
+    pytest.param(FaultKind.STATUS_AFTER, {"preset": "500_unknown"}, id="500"),
+    pytest.param(FaultKind.STATUS_AFTER, {"preset": "504_gateway", "body_format": "html"}, id="504"),
+]
+
+
+@pytest.mark.parametrize(("kind", "rule"), EXECUTED_AND_LOST)
+async def test_inc_06_07_10_an_executed_order_with_a_lost_reply_is_found_not_resent(
+    running: House, kind: FaultKind, rule: dict[str, Any]
+) -> None:
+    running.spoil_order(kind, **rule)
+    result = await running.open("XRPUSDT", qty=20)
+    assert (result["decision"], result["executed"]) == ("FILLED", "true")
+    assert Decimal(result["filled_qty"]) == 20
+    assert Decimal(result["avg_price"]) > 0
+    assert len(await orders_of(running)) == 1
+
+
+NEVER_ARRIVED = [
+    pytest.param(FaultKind.TIMEOUT_BEFORE, {"ms": 2000}, id="timeout"),
+    pytest.param(FaultKind.RESET_BEFORE, {}, id="reset"),
+    pytest.param(FaultKind.STATUS_BEFORE, {"preset": "503_unknown"}, id="503 unknown"),
+    pytest.param(FaultKind.STATUS_BEFORE, {"preset": "502_gateway", "body_format": "html"}, id="502"),
+]
+
+
+@pytest.mark.parametrize(("kind", "rule"), NEVER_ARRIVED)
+async def test_inc_09_an_open_is_not_placed_only_by_proof_and_never_sent_again(
+    running: House, kind: FaultKind, rule: dict[str, Any]
+) -> None:
+    wire = running.watch()
+    running.spoil_order(kind, **rule)
+    result = await running.open("XRPUSDT", qty=20)
+    assert (result["decision"], result["reason"], result["executed"]) == ("FAILED", "not_placed", "false")
+    assert await orders_of(running) == []
+    assert len(wire.orders) <= 1
+
+
+DEFINITELY_REFUSED = ["503_unavailable", "503_internal", "503_throttled", "429_orders"]
+
+
+@pytest.mark.parametrize("preset", DEFINITELY_REFUSED)
+async def test_a_definite_refusal_ends_an_open_at_once(running: House, preset: str) -> None:
+    running.spoil_order(FaultKind.STATUS_BEFORE, preset=preset, retry_after_s=1)
+    result = await running.open("XRPUSDT", qty=20)
+    assert (result["decision"], result["reason"]) == ("REJECTED", "exchange_rejected")
+    assert result["error"]
+    assert await orders_of(running) == []
+
+
+async def test_inc_08_an_order_invisible_for_a_while_is_not_declared_missing(running: House) -> None:
+    running.spoil_order(FaultKind.HIDE_ORDER, ms=1500)
+    running.spoil_order(FaultKind.STATUS_AFTER, preset="503_unknown")
+    result = await running.open("XRPUSDT", qty=20)
+    assert (result["decision"], result["executed"]) == ("FILLED", "true")
+    assert len(await orders_of(running)) == 1
+
+
+async def test_inc_90_a_timestamp_refusal_is_signed_anew_once(running: House) -> None:
+    running.spoil_order(FaultKind.STATUS_BEFORE, preset="400_timestamp")
+    result = await running.open("XRPUSDT", qty=20)
+    assert result["decision"] == "FILLED"
+    running.spoil_order(FaultKind.STATUS_BEFORE, preset="400_timestamp", count=5)
+    refused = await running.open("ADAUSDT", qty=100)
+    assert (refused["decision"], refused["reason"]) == ("REJECTED", "exchange_rejected")
+
+
+async def test_an_unknown_open_keeps_further_opens_off_the_symbol_and_lets_exits_pass(running: House) -> None:
+    await running.open("ADAUSDT", qty=100)
+    running.spoil_order(FaultKind.STATUS_BEFORE, preset="503_unknown", symbol="XRPUSDT")
+    running.fault(
+        FaultKind.STATUS_BEFORE, method="GET", path="/fapi/v1/order", preset="500_unknown", count=50
+    )
+    first = await running.submit(symbol="XRPUSDT", side="BUY", qty=20, reduceOnly="false")
+
+    async def is_claimed() -> bool:
+        return await running.redis.get(running.keys.processed(first)) == b"claimed"
+
+    await until(is_claimed, 5, "the first claim")
+    closed = await running.close("ADAUSDT")
+    assert closed["decision"] == "FILLED"
+    late = await running.open("XRPUSDT", qty=20, timestamp=running.app._clock.now_ms() - 58_000)
+    assert (late["decision"], late["reason"]) == ("BLOCKED", "symbol_in_flight")
+
+
+async def test_inc_07_an_exit_with_a_lost_reply_closes_once(running: House) -> None:
+    await running.open("XRPUSDT", qty=20)
+    running.spoil_order(FaultKind.TIMEOUT_AFTER, ms=2000)
+    result = await running.close("XRPUSDT")
+    assert (result["decision"], Decimal(result["filled_qty"])) == ("FILLED", 20)
+    assert len(await orders_of(running)) == 2
+
+
+async def test_an_exit_that_never_arrived_is_sent_again_after_the_proof(running: House) -> None:
+    await running.open("XRPUSDT", qty=20)
+    running.spoil_order(FaultKind.RESET_BEFORE)
+    result = await running.close("XRPUSDT")
+    assert (result["decision"], Decimal(result["filled_qty"])) == ("FILLED", 20)
+    assert await running.ask("/fapi/v3/positionRisk") == []
+
+
+async def test_one_hundred_copies_of_a_plan_make_one_order_and_one_result(running: House) -> None:
+    fields = {"plan_id": "copied", "symbol": "XRPUSDT", "side": "BUY", "qty": 20, "reduceOnly": "false"}
+    await asyncio.gather(*(running.submit(**fields) for _ in range(100)))
+    await running.result("copied")
+
+    async def all_acknowledged() -> bool:
+        summary = await running.redis.xpending(running.keys.plans, "quantum-trader")
+        return summary["pending"] == 0
+
+    await until(all_acknowledged, 10, "acknowledgement of every copy")
+    assert len(await running.results()) == 1
+    assert len(await orders_of(running)) == 1
+    assert len(await running.events("DUPLICATE_PLAN")) == 99
+
+
+async def test_inc_05_the_same_id_with_other_content_is_refused_and_shown(running: House) -> None:
+    await running.open("XRPUSDT", qty=20, plan_id="twice")
+    await running.submit(plan_id="twice", symbol="XRPUSDT", side="BUY", qty=40, reduceOnly="false")
+
+    async def shown() -> list[dict[str, str]]:
+        return await running.events("DUPLICATE_PLAN")
+
+    events = await until(lambda: _nonempty(shown), 10, "the duplicate's event")
+    assert events[0]["content_mismatch"] == "true"
+    assert len(await running.results()) == 1
+
+
+async def test_inc_17_a_plan_id_that_comes_back_does_not_inherit_the_old_fill(running: House) -> None:
+    await running.open("XRPUSDT", qty=20, plan_id="again")
+    await running.close("XRPUSDT")
+    await running.redis.delete(running.keys.processed("again"), running.keys.plan("again"))
+    await running.submit(plan_id="again", symbol="XRPUSDT", side="BUY", qty=20, reduceOnly="false")
+
+    async def second() -> dict[str, str] | None:
+        results = [result for result in await running.results() if result["plan_id"] == "again"]
+        return results[1] if len(results) > 1 else None
+
+    result = await until(second, 10, "the second result")
+    assert (result["gate"], result["reason"]) == ("idempotency", "plan_id_reused")
+    ids = [order["clientOrderId"] for order in await orders_of(running)]
+    assert ids.count(client_order_id("again")) == 1
+
+
+async def _nonempty(read: Any) -> Any:
+    return await read() or None

@@ -1,0 +1,76 @@
+"""A clock and a server that do as a test says."""
+
+import asyncio
+import contextlib
+import socket
+import struct
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from quantum_trader.exchange.binance import Exchange
+
+KEY = "an-api-key-that-nobody-may-see"
+SECRET = "2b5eb11e18796d12d88f13dc27dbbd02c2cc51ff7059765ed9821957d82bb4d9"
+NOW_MS = 1_789_478_299_014
+
+
+class ManualClock:
+    """A clock that moves only when told to, or by sleeping."""
+
+    def __init__(self) -> None:
+        self.wall_ms = NOW_MS
+        self.slept_s: list[float] = []
+
+    def now_ms(self) -> int:
+        return self.wall_ms
+
+    def monotonic_s(self) -> float:
+        return self.wall_ms / 1_000
+
+    async def sleep(self, duration_s: float) -> None:
+        self.slept_s.append(duration_s)
+        self.advance(duration_s)
+
+    def advance(self, duration_s: float) -> None:
+        self.wall_ms += round(duration_s * 1_000)
+
+
+Connect = Callable[..., Exchange]
+Treatment = Callable[["WireServer", asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+StartServer = Callable[[Treatment], Awaitable["WireServer"]]
+
+
+@dataclass
+class WireServer:
+    """A loopback server whose every connection is treated as the test says; keeps what it read."""
+
+    treat: Treatment
+    requests: list[bytes] = field(default_factory=list)
+    connections: int = 0
+    port: int = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def read_request(self, reader: asyncio.StreamReader) -> bytes:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = 0
+        for line in head.lower().split(b"\r\n"):
+            if line.startswith(b"content-length:"):
+                length = int(line.partition(b":")[2])
+        self.requests.append(head + await reader.readexactly(length))
+        return self.requests[-1]
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        try:
+            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+                await self.treat(self, reader, writer)
+        finally:
+            writer.close()
+
+
+def reset(writer: asyncio.StreamWriter) -> None:
+    """Make closing ``writer`` send RST instead of FIN."""
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

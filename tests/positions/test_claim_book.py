@@ -1,0 +1,79 @@
+"""Claims in memory: seen or not yet seen, and when opens were claimed."""
+
+from support.cases import NOW_MS, exposure, leg, number, position, positions
+
+from quantum_trader.positions.claim_book import ClaimBook
+
+MINUTE, HOUR = 60_000, 3_600_000
+
+
+def test_a_claim_counts_until_every_reading_in_use_knows_its_fill() -> None:
+    book = ClaimBook()
+    taken = exposure("p")
+    book.add(taken, NOW_MS)
+    assert book.unseen(99) == (taken,)
+    book.settled(taken, 5)
+    assert len(book.unseen(4)) == 1
+    assert book.unseen(5) == ()
+    assert (book.unseen_margin_usdt(4), book.unseen_margin_usdt(5)) == (10, 0)
+
+
+def test_what_every_reading_shows_may_be_forgotten_but_not_while_an_older_claim_is_under_way() -> None:
+    book = ClaimBook()
+    book.settled(exposure("p"), 5)
+    assert book.seen_everywhere(5, 4) == []
+    with book.claiming(4):
+        assert book.seen_everywhere(6, 6) == []
+    assert book.seen_everywhere(6, 5) == ["p"]
+
+
+def test_what_every_reading_shows_stays_until_the_server_has_forgotten_it() -> None:
+    book = ClaimBook()
+    book.settled(exposure("p"), 5)
+    assert book.seen_everywhere(5, 5) == ["p"]
+    assert book.seen_everywhere(5, 5) == ["p"]
+    book.forget(["p", "never"])
+    assert book.seen_everywhere(5, 5) == []
+
+
+def test_a_symbol_is_unsettled_while_an_open_or_an_exit_is_under_way() -> None:
+    book = ClaimBook()
+    taken = exposure("p")
+    book.add(taken, NOW_MS)
+    book.hold_exit("x", "ETHUSDT")
+    assert [book.has_unsettled(one) for one in ("BTCUSDT", "ETHUSDT", "SOLUSDT")] == [True, True, False]
+    book.settled(taken, 1)
+    book.release("x")
+    assert [book.has_unsettled(one) for one in ("BTCUSDT", "ETHUSDT")] == [False, False]
+
+
+def test_rates_are_counted_by_symbol_within_an_hour_and_in_all_within_a_minute() -> None:
+    book = ClaimBook()
+    for plan_id, symbol, ago_ms in (
+        ("a", "S", HOUR),
+        ("b", "S", HOUR - 1),
+        ("c", "T", MINUTE),
+        ("d", "T", 1),
+    ):
+        book.count_rate(symbol, plan_id, NOW_MS - ago_ms)
+    assert book.rates("S", NOW_MS).symbol_ms == (NOW_MS - HOUR + 1,)
+    assert book.rates("S", NOW_MS).global_ms == (NOW_MS - 1,)
+    assert book.rates("T", NOW_MS).symbol_ms == (NOW_MS - MINUTE, NOW_MS - 1)
+    assert book.rates("S", NOW_MS + 2 * HOUR).symbol_ms == ()
+
+
+def test_a_rate_token_is_given_back_by_its_own_plan_only() -> None:
+    book = ClaimBook()
+    book.count_rate("S", "a", NOW_MS)
+    book.count_rate("S", "b", NOW_MS)
+    book.return_rate_token("S", "a")
+    book.return_rate_token("S", "never")
+    assert book.rates("S", NOW_MS).symbol_ms == (NOW_MS,)
+    assert book.rates("S", NOW_MS).global_ms == (NOW_MS,)
+
+
+def test_live_legs_are_named_for_every_symbol_that_has_a_claim() -> None:
+    book = ClaimBook()
+    book.add(exposure("p", "BTCUSDT"), NOW_MS)
+    held = positions(position(-2, "BTCUSDT"), position(1))
+    assert book.positions_of_claims(held) == {leg("BTCUSDT"): number(200)}
