@@ -48,8 +48,8 @@ docs: $(VENV)/.dev ## Rewrite what is generated from the code: config.toml, docs
 	@$(BIN)/python scripts/reference.py
 
 lock: $(VENV)/.dev ## Rewrite requirements/*.txt from pyproject.toml (ARGS=--upgrade for newest versions)
-	@$(COMPILE) $(ARGS) pyproject.toml --group dev --output-file requirements/dev.txt
-	@$(COMPILE) --no-annotate pyproject.toml --constraint requirements/dev.txt --output-file requirements/runtime.txt
+	@$(COMPILE) $(ARGS) pyproject.toml --all-extras --group dev --output-file requirements/dev.txt
+	@$(COMPILE) --no-annotate pyproject.toml --all-extras --constraint requirements/dev.txt --output-file requirements/runtime.txt
 	@$(COMPILE) --no-annotate --group build --constraint requirements/dev.txt --output-file requirements/build.txt
 
 conformance-lock: $(VENV)/.dev

@@ -6,7 +6,7 @@ from collections import deque
 
 import structlog
 
-from quantum_trader.config import AutoDisarmTable
+from quantum_trader.config_tables import AutoDisarmTable
 from quantum_trader.domain.clock import Clock
 from quantum_trader.domain.reasons import Reason
 from quantum_trader.pipeline.results import Ending
