@@ -10,6 +10,7 @@ from quantum_trader.domain.order import OrderState, client_order_id
 from quantum_trader.domain.plan import Plan
 from quantum_trader.exchange.binance import Exchange
 from quantum_trader.market.live import LiveMarket
+from quantum_trader.pipeline.account_news import AccountNews
 from quantum_trader.pipeline.auto_disarm import AutoDisarm
 from quantum_trader.pipeline.claim import ClaimStep
 from quantum_trader.pipeline.consumer import Consumer
@@ -19,6 +20,7 @@ from quantum_trader.pipeline.exits import ExitSender
 from quantum_trader.pipeline.follow import OrderFollower, Patience
 from quantum_trader.pipeline.foreign_fills import ForeignFills
 from quantum_trader.pipeline.judging import AgeLimits, Steps
+from quantum_trader.pipeline.live_streams import LiveStreams
 from quantum_trader.pipeline.opens import OpenSender
 from quantum_trader.pipeline.reconcile import Reconciler
 from quantum_trader.pipeline.recover import Recovery
@@ -51,6 +53,7 @@ class Joined:
     stream: PlanStream
     consumer: Consumer
     reconciler: Reconciler
+    streams: LiveStreams
     lease: Lease
     account: str
     exchange_url: str
@@ -114,7 +117,20 @@ class Joiner:
         reconciler = Reconciler(
             PositionStore(database, self._keys), rooms, runner.lanes, foreign_fills, self._clock
         )
-        return Joined(database, exchange, rooms, stream, consumer, reconciler, lease, account, exchange_url)
+        streams = self._streams(rooms, reconciler, foreign_fills)
+        return Joined(
+            database, exchange, rooms, stream, consumer, reconciler, streams, lease, account, exchange_url
+        )
+
+    def _streams(self, rooms: Rooms, reconciler: Reconciler, foreign_fills: ForeignFills) -> LiveStreams:
+        news = AccountNews(
+            rooms,
+            reconciler,
+            foreign_fills,
+            self._clock,
+            doubt_mode=self._exchange.reserved_account.doubt_mode,
+        )
+        return LiveStreams(self._exchange, rooms, news, self._clock, candle_symbols=self._config.symbols)
 
     async def _rooms(self, lease: Lease) -> Rooms:
         positions, exchange = PositionStore(self._database, self._keys), self._exchange
@@ -159,7 +175,7 @@ class Joiner:
         claims = ClaimStep(claim_store, rooms)
         patience = Patience(config.exchange.recv_window_ms, float(config.exchange.not_placed_lag_s))
         reads = exchange.reserved_account
-        follower = OrderFollower(reads, clock, exchange.clock.signing_time_ms, patience)
+        follower = OrderFollower(reads, clock, exchange.clock.signing_time_ms, patience, rooms.order_news)
 
         rotation = RotationSaga(rotation_store, rooms, clock, config.gates.active_slots.rotation_timeout_s)
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
-from support.house import House, until
+from support.house import NO_STREAMS, House, house, until
 
 from quantum_trader.domain.order import client_order_id
 from quantum_trader.exchange.simulator import FaultKind
@@ -73,12 +74,13 @@ async def test_a_definite_refusal_ends_an_open_at_once(running: House, preset: s
     assert await orders_of(running) == []
 
 
-async def test_inc_08_an_order_invisible_for_a_while_is_not_declared_missing(running: House) -> None:
-    running.spoil_order(FaultKind.HIDE_ORDER, ms=1500)
-    running.spoil_order(FaultKind.STATUS_AFTER, preset="503_unknown")
-    result = await running.open("XRPUSDT", qty=20)
-    assert (result["decision"], result["executed"]) == ("FILLED", "true")
-    assert len(await orders_of(running)) == 1
+async def test_inc_08_an_order_invisible_for_a_while_is_not_declared_missing(tmp_path: Path) -> None:
+    async with house(tmp_path, exchange=NO_STREAMS) as running:
+        running.spoil_order(FaultKind.HIDE_ORDER, ms=1500)
+        running.spoil_order(FaultKind.STATUS_AFTER, preset="503_unknown")
+        result = await running.open("XRPUSDT", qty=20)
+        assert (result["decision"], result["executed"]) == ("FILLED", "true")
+        assert len(await orders_of(running)) == 1
 
 
 async def test_inc_90_a_timestamp_refusal_is_signed_anew_once(running: House) -> None:

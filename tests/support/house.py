@@ -53,6 +53,8 @@ EXCHANGE_QUICK: dict[str, Any] = {
     "not_placed_lag_s": "0.3",
 }
 
+NO_STREAMS = {"stream_url": "ws://127.0.0.1:9"}  # nobody listens there: an engine on reads alone
+
 _numbers = itertools.count(1)
 
 
