@@ -32,6 +32,7 @@ from quantum_trader.stores.connection import Database, RedisError
 from quantum_trader.stores.embedded import EmbeddedServer
 from quantum_trader.stores.keys import Keys
 from quantum_trader.stores.lease import TTL_MS, Lease
+from quantum_trader.stores.mirror import Mirror
 from quantum_trader.stores.persistence import volatility_of
 
 RETRY_PAUSE_S = 1.0
@@ -55,6 +56,7 @@ class App:
         self._server: EmbeddedServer | None = None
         self._paper: EmbeddedExchange | None = None
         self._archive = Archive(config.state_dir, config.streams.archive_days)
+        self._mirror = Mirror.on_disk(config.state_dir)
         self._upkeep: Upkeep | None = None
         self._bsc: BscService | None = None
         self._consuming: asyncio.Task[None] | None = None
@@ -101,7 +103,7 @@ class App:
         account = await self._wait_for_account(self._exchange)
         lease = Lease(self._database, self._keys, account, _owner(), self._clock)
         await self._take_lease(lease)
-        joiner = Joiner(self.config, self._database, self._exchange, self._archive, self._clock)
+        joiner = Joiner(self.config, self._database, self._exchange, self._archive, self._mirror, self._clock)
         self._joined = joined = await joiner.join(account, lease, self._exchange_url)
         housekeeping = Housekeeping(self.config, joined, self._clock)
         await self._read_first_facts(joined, housekeeping)
@@ -127,6 +129,7 @@ class App:
                 await joined.lease.release()
                 await joined.database.client.delete(self._keys.engine_status, self._keys.execution)
         self._archive.close()
+        self._mirror.close()
         if self._bsc is not None:
             await self._bsc.stop()
         if self._exchange is not None:

@@ -23,6 +23,7 @@ from quantum_trader.pipeline.claim import ClaimStep, Grant
 from quantum_trader.pipeline.decide import Chain, decide
 from quantum_trader.pipeline.evidence import Rooms, gather, known_positions, refresh_stale
 from quantum_trader.pipeline.exits import ExitSender
+from quantum_trader.pipeline.look_back import LookBack
 from quantum_trader.pipeline.opens import OpenSender
 from quantum_trader.pipeline.pace import ExitPace
 from quantum_trader.pipeline.results import Ending
@@ -57,7 +58,7 @@ class Steps:
     exits: ExitSender
     settler: Settler
     read_operator: Callable[[], Awaitable[OperatorState]]
-    find_order: Callable[[Plan], Awaitable[OrderState | None]]
+    look_back: LookBack
     follow: Callable[[OrderState], Awaitable[OrderState]]
     rotation: RotationSaga
     auto_disarm: AutoDisarm

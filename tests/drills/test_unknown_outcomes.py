@@ -94,7 +94,12 @@ async def test_an_unknown_open_keeps_further_opens_off_the_symbol_and_lets_exits
     await running.open("ADAUSDT", qty=100)
     running.spoil_order(FaultKind.STATUS_BEFORE, preset="503_unknown", symbol="XRPUSDT")
     running.fault(
-        FaultKind.STATUS_BEFORE, method="GET", path="/fapi/v1/order", preset="500_unknown", count=50
+        FaultKind.STATUS_BEFORE,
+        method="GET",
+        path="/fapi/v1/order",
+        symbol="XRPUSDT",
+        preset="500_unknown",
+        count=10_000,
     )
     first = await running.submit(symbol="XRPUSDT", side="BUY", qty=20, reduceOnly="false")
 
@@ -106,6 +111,7 @@ async def test_an_unknown_open_keeps_further_opens_off_the_symbol_and_lets_exits
     assert closed["decision"] == "FILLED"
     late = await running.open("XRPUSDT", qty=20, timestamp=running.app._clock.now_ms() - 58_000)
     assert (late["decision"], late["reason"]) == ("BLOCKED", "symbol_in_flight")
+    running.venue.faults.clear()
 
 
 async def test_inc_07_an_exit_with_a_lost_reply_closes_once(running: House) -> None:
