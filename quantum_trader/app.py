@@ -34,6 +34,7 @@ from quantum_trader.stores.keys import Keys
 from quantum_trader.stores.lease import TTL_MS, Lease
 from quantum_trader.stores.mirror import Mirror
 from quantum_trader.stores.persistence import volatility_of
+from quantum_trader.web.service import WebService
 
 RETRY_PAUSE_S = 1.0
 DRAIN_S = 30.0
@@ -64,6 +65,7 @@ class App:
         self._exchange: Exchange | None = None
         self._exchange_url = ""
         self._joined: Joined | None = None
+        self.web = WebService(lambda: self.config, self._archive, self._clock)
 
     # -- life
 
@@ -94,6 +96,7 @@ class App:
     async def start(self) -> None:
         """Join the parts, take the lease, read the first facts, and begin to consume."""
         self.config.state_dir.mkdir(parents=True, exist_ok=True)
+        await self.web.start()
         credentials = load_credentials(self.config)
         log.hide((credentials.api_key, credentials.api_secret) if self._is_real else ())
         self._database = await self._open_database()
@@ -109,6 +112,7 @@ class App:
         await self._read_first_facts(joined, housekeeping)
         await self._announce(joined)
         await housekeeping.write_status()
+        self.web.attach(joined, housekeeping)
         self._upkeep = Upkeep(housekeeping.chores(), joined.rooms, self._clock)
         self._upkeep.start()
         self._consuming = asyncio.create_task(joined.consumer.run(), name="consumer")
@@ -128,6 +132,7 @@ class App:
             with suppress(RedisError):
                 await joined.lease.release()
                 await joined.database.client.delete(self._keys.engine_status, self._keys.execution)
+        await self.web.stop()
         self._archive.close()
         self._mirror.close()
         if self._bsc is not None:

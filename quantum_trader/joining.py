@@ -13,19 +13,19 @@ from quantum_trader.market.live import LiveMarket
 from quantum_trader.pipeline.auto_disarm import AutoDisarm
 from quantum_trader.pipeline.claim import ClaimStep
 from quantum_trader.pipeline.consumer import Consumer
-from quantum_trader.pipeline.decide import Chain
 from quantum_trader.pipeline.evidence import Rooms
 from quantum_trader.pipeline.exits import ExitSender
 from quantum_trader.pipeline.follow import OrderFollower, Patience
 from quantum_trader.pipeline.foreign_fills import ForeignFills
-from quantum_trader.pipeline.judging import AgeLimits, Steps
+from quantum_trader.pipeline.judging import Steps
 from quantum_trader.pipeline.look_back import LookBack
 from quantum_trader.pipeline.opens import OpenSender
 from quantum_trader.pipeline.reconcile import Reconciler
 from quantum_trader.pipeline.recover import Recovery, restore
 from quantum_trader.pipeline.rotation import RotationSaga
+from quantum_trader.pipeline.rules import RulesInForce
 from quantum_trader.pipeline.runner import PlanRunner
-from quantum_trader.pipeline.settle import House, Settler
+from quantum_trader.pipeline.settle import Settler
 from quantum_trader.positions.claim_book import ClaimBook
 from quantum_trader.positions.ledger import Ledger, LedgerEntry
 from quantum_trader.positions.live import LiveAccount
@@ -50,6 +50,7 @@ class Joined:
     database: Database
     exchange: Exchange
     rooms: Rooms
+    rules: RulesInForce
     stream: PlanStream
     consumer: Consumer
     reconciler: Reconciler
@@ -72,6 +73,7 @@ class Joiner:
     ) -> None:
         self._config = config
         self._mirror = mirror
+        self._rules = RulesInForce(config)
         self._database = database
         self._exchange = exchange
         self._archive = archive
@@ -95,10 +97,11 @@ class Joiner:
             results_kept=self._config.streams.results_kept,
             terminal_ttl_s=self._config.gates.idempotency.terminal_ttl_s,
         )
+        self._rules.on_change(lambda config: _apply(config, stream, settlements))
         rotation_store = RotationStore(database, self._keys, lease_key)
         runner, steps, settler = self._pipeline(rooms, claim_store, stream, settlements, rotation_store)
         recovery = Recovery(
-            runner, steps, exchange.reserved_account, rooms, ages=self._ages, clock=self._clock
+            runner, steps, exchange.reserved_account, rooms, rules=self._rules, clock=self._clock
         )
         consumer = Consumer(
             stream,
@@ -121,7 +124,9 @@ class Joiner:
         reconciler = Reconciler(
             PositionStore(database, self._keys), rooms, runner.lanes, foreign_fills, self._clock
         )
-        return Joined(database, exchange, rooms, stream, consumer, reconciler, lease, account, exchange_url)
+        return Joined(
+            database, exchange, rooms, self._rules, stream, consumer, reconciler, lease, account, exchange_url
+        )
 
     async def _rooms(self, lease: Lease) -> Rooms:
         positions, exchange = PositionStore(self._database, self._keys), self._exchange
@@ -165,15 +170,18 @@ class Joiner:
         settlements: SettlementStore,
         rotation_store: RotationStore,
     ) -> tuple[PlanRunner, Steps, Settler]:
-        config, clock, exchange = self._config, self._clock, self._exchange
-        house = House(config.mode.value, config.gates, config.hash, self._keys)
-        settler = Settler(settlements, rooms, house, clock, self._archive.keep)
-        claims = ClaimStep(claim_store, rooms)
+        config, rules, clock, exchange = self._config, self._rules, self._clock, self._exchange
+        settler = Settler(settlements, rooms, rules, self._keys, clock, self._archive.keep)
+        claims = ClaimStep(claim_store, rooms, rules)
         patience = Patience(config.exchange.recv_window_ms, float(config.exchange.not_placed_lag_s))
         reads = exchange.reserved_account
         follower = OrderFollower(reads, clock, exchange.clock.signing_time_ms, patience)
 
-        rotation = RotationSaga(rotation_store, rooms, clock, config.gates.active_slots.rotation_timeout_s)
+        rotation = RotationSaga(
+            rotation_store, rooms, clock, lambda: rules.gates.active_slots.rotation_timeout_s
+        )
+        auto_disarm = AutoDisarm(StopStore(self._database, self._keys), config.auto_disarm, clock)
+        rules.on_change(lambda changed: auto_disarm.govern(changed.auto_disarm))
 
         async def find_order(plan: Plan) -> OrderState | None:
             return await reads.order(plan.symbol, client_order_id(plan.plan_id))
@@ -187,20 +195,14 @@ class Joiner:
             look_back=LookBack(find_order, rooms, clock, patience),
             follow=follower.until_final,
             rotation=rotation,
-            auto_disarm=AutoDisarm(StopStore(self._database, self._keys), config.auto_disarm, clock),
+            auto_disarm=auto_disarm,
         )
-        chain = Chain(config.gates.chain(), config.terms, config.hash)
-        runner = PlanRunner(
-            rooms,
-            chain,
-            house,
-            steps=steps,
-            ages=self._ages,
-            clock=clock,
-            sends_orders=config.sends_orders,
-        )
-        return runner, steps, settler
+        return PlanRunner(rooms, rules, steps=steps, clock=clock), steps, settler
 
-    @property
-    def _ages(self) -> AgeLimits:
-        return AgeLimits(self._config.intake.max_age_s * 1000, self._config.intake.exit_max_age_s * 1000)
+
+def _apply(config: Config, stream: PlanStream, settlements: SettlementStore) -> None:
+    """Hand a new configuration to the stores."""
+    stream.bsc_required = config.bsc_required
+    settlements.keep(
+        results_kept=config.streams.results_kept, terminal_ttl_s=config.gates.idempotency.terminal_ttl_s
+    )

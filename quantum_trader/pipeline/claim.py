@@ -20,6 +20,7 @@ from quantum_trader.domain.reasons import Reason
 from quantum_trader.domain.verdict import Mode
 from quantum_trader.gates import GateTables
 from quantum_trader.pipeline.evidence import Rooms
+from quantum_trader.pipeline.rules import RulesInForce
 from quantum_trader.stores.claims import (
     ClaimStore,
     OpenLimits,
@@ -32,6 +33,9 @@ from quantum_trader.stores.claims import (
 LOCK_TTL_MS = 60_000  # longer than any single send; a crash frees the symbol after it
 
 DISK_CURE = "free the disk of state_dir"
+
+OUTDATED = Refusal("claim", "outdated")
+"""Refuses a decision that does not hold any more. Never a result's reason: the plan is decided again."""
 
 log = structlog.get_logger()
 
@@ -48,7 +52,8 @@ class Grant:
 class ClaimStep:
     """Takes a plan's claims in one atomic server-side step."""
 
-    def __init__(self, store: ClaimStore, rooms: Rooms) -> None:
+    def __init__(self, store: ClaimStore, rooms: Rooms, rules: RulesInForce) -> None:
+        self._rules = rules
         self._store = store
         self._rooms = rooms
 
@@ -63,9 +68,13 @@ class ClaimStep:
     ) -> Grant | Refusal:
         """Claim ``decision`` for a first order of ``first_quantity`` (base asset), from ``state``.
 
+        A decision made under an older configuration is refused as ``OUTDATED`` (SPEC 7.2).
+
         Raises:
             RedisError: no reply; the claim may stand. The caller looks before doing anything else.
         """
+        if decision.config_hash != self._rules.config_hash:
+            return OUTDATED
         record = self._record(decision, first_quantity)
         exposure, symbol = decision.exposure, record.order.leg.symbol
         if exposure is not None and self._rooms.book.has_unsettled(symbol):

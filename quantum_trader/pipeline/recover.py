@@ -21,7 +21,8 @@ from quantum_trader.exchange.ports import AccountReads
 from quantum_trader.pipeline.claim import Grant
 from quantum_trader.pipeline.evidence import Rooms
 from quantum_trader.pipeline.intake import read_entry
-from quantum_trader.pipeline.judging import AgeLimits, Steps
+from quantum_trader.pipeline.judging import Steps
+from quantum_trader.pipeline.rules import RulesInForce
 from quantum_trader.pipeline.runner import PlanRunner
 from quantum_trader.stores.claims import ClaimStore, PlanRecord
 from quantum_trader.stores.mirror import Mirror
@@ -41,14 +42,14 @@ class Recovery:
         account: AccountReads,
         rooms: Rooms,
         *,
-        ages: AgeLimits,
+        rules: RulesInForce,
         clock: Clock,
     ) -> None:
         self._runner = runner
         self._steps = steps
         self._account = account
         self._rooms = rooms
-        self._ages = ages
+        self._rules = rules
         self._clock = clock
 
     async def finish(self, record: PlanRecord) -> None:
@@ -66,7 +67,7 @@ class Recovery:
             fate = await self._steps.exits.send(
                 grant,
                 record.asked,
-                begun_ms + self._ages.exit_ms,
+                begun_ms + self._rules.ages.exit_ms,
                 _nothing_to_release,
                 earlier=await self._earlier_orders(record),
                 settle_first=True,

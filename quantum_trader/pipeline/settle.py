@@ -7,7 +7,6 @@ the same breath, so that the next decision sees fill, ledger and released claims
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -21,12 +20,12 @@ from quantum_trader.domain.plan import Plan
 from quantum_trader.domain.reasons import Reason
 from quantum_trader.domain.result import Result, plain
 from quantum_trader.domain.trading import Leg
-from quantum_trader.gates import GateTables
 from quantum_trader.pipeline.claim import Grant
 from quantum_trader.pipeline.consequences import consequences
 from quantum_trader.pipeline.evidence import Rooms
 from quantum_trader.pipeline.intake import Refused
 from quantum_trader.pipeline.results import Ending, permit_p32, permit_p33, result_of, result_of_refused
+from quantum_trader.pipeline.rules import RulesInForce
 from quantum_trader.positions.ledger import LedgerEntry
 from quantum_trader.stores.claims import claim_json
 from quantum_trader.stores.codec import encode_text
@@ -48,16 +47,6 @@ NOT_LEADER = "not_leader"
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class House:
-    """What every settlement needs to know of the engine: mode, config, names."""
-
-    mode: str
-    gates: GateTables
-    config_hash: str
-    keys: Keys
-
-
 class Settler:
     """Writes results and takes them over."""
 
@@ -65,20 +54,22 @@ class Settler:
         self,
         store: SettlementStore,
         rooms: Rooms,
-        house: House,
+        rules: RulesInForce,
+        keys: Keys,
         clock: Clock,
         archive: Callable[[Result, Mapping[str, str]], None],
     ) -> None:
         self._store = store
         self._rooms = rooms
-        self._house = house
+        self._rules = rules
+        self._keys = keys
         self._clock = clock
         self._archive = archive
 
     async def refuse(self, refused: Refused, stream_id: str) -> NotSettled | None:
         """Write the result of an entry that ended at intake; not None if it was a duplicate."""
         result = result_of_refused(
-            refused, mode=self._house.mode, now_ms=self._clock.now_ms(), config_hash=self._house.config_hash
+            refused, mode=self._rules.mode, now_ms=self._clock.now_ms(), config_hash=self._rules.config_hash
         )
         settlement = self._settlement(
             result, stream_id, refused.content_hash, NEVER_CLAIMED, Leg(result.symbol or "none")
@@ -136,9 +127,9 @@ class Settler:
         return result_of(
             plan,
             ending,
-            mode=self._house.mode,
+            mode=self._rules.mode,
             now_ms=self._clock.now_ms(),
-            config_hash=self._house.config_hash,
+            config_hash=self._rules.config_hash,
         )
 
     def _settlement(
@@ -178,8 +169,8 @@ class Settler:
             ending.decision,
             ending.reason,
             code,
-            gates=self._house.gates,
-            keys=self._house.keys,
+            gates=self._rules.gates,
+            keys=self._keys,
             now_ms=self._clock.now_ms(),
         )
         return {"latches": found.latches, "margin_failure": found.margin_failure}

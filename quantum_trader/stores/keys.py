@@ -132,6 +132,11 @@ class Keys:
         """Latch that an operator alone clears."""
         return self._name("safety", "disarmed")
 
+    @property
+    def dry_run(self) -> str:
+        """Latch: an operator wants no orders sent, until a restart after it was cleared."""
+        return self._name("safety", "dry_run")
+
     def permit_p32(self, plan_id: str) -> str:
         """Record of the governor gates' verdict; never read back."""
         return self._name("permit", "p32", plan_id)

@@ -59,7 +59,7 @@ class PlanStream:
         self._redis = database.client
         self._keys = keys
         self._clock = clock
-        self._bsc_required = bsc_required
+        self.bsc_required = bsc_required
         self._told_lost = 0
         self.cooling_symbols: set[str] = set()
 
@@ -151,7 +151,7 @@ class PlanStream:
         now_ms = self._clock.now_ms()
         if isinstance(policy, ResponseError):  # a key of another kind stands there: no usable policy
             policy = {b"": b""}
-        state = operator_keys.parse(values, policy, bsc_required=self._bsc_required, now_ms=now_ms)
+        state = operator_keys.parse(values, policy, bsc_required=self.bsc_required, now_ms=now_ms)
         self.cooling_symbols = set(state.latches.cooldown_symbols)
         return state
 

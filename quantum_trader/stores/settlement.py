@@ -88,6 +88,10 @@ class SettlementStore:
         self._database = database
         self._keys = keys
         self._lease_key = lease_key
+        self.keep(results_kept=results_kept, terminal_ttl_s=terminal_ttl_s)
+
+    def keep(self, *, results_kept: int, terminal_ttl_s: int) -> None:
+        """Keep about so many results, and ended plan ids for so long, from the next settlement on."""
         self._results_kept = results_kept
         self._terminal_ttl_ms = terminal_ttl_s * 1000
 

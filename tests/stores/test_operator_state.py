@@ -12,7 +12,9 @@ NOBODY_COOLS = OperatorKeys(Keys(), ())
 
 
 def parsed(*values: bytes | None, cooling: tuple[str, ...] = (), required: bool = True) -> OperatorState:
-    return OperatorKeys(Keys(), cooling).parse(values, {}, bsc_required=required, now_ms=NOW_MS)
+    return OperatorKeys(Keys(), cooling).parse(
+        (*values[:5], None, *values[5:]), {}, bsc_required=required, now_ms=NOW_MS
+    )
 
 
 def test_absent_keys_stop_nothing_but_what_needs_a_watchdog() -> None:
