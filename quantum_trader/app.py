@@ -34,6 +34,7 @@ from quantum_trader.stores.embedded import EmbeddedServer
 from quantum_trader.stores.keys import Keys
 from quantum_trader.stores.lease import TTL_MS, Lease
 from quantum_trader.stores.persistence import volatility_of
+from quantum_trader.web.service import WebService
 
 RETRY_PAUSE_S = 1.0
 DRAIN_S = 30.0
@@ -66,6 +67,12 @@ class App:
         self._exchange: Exchange | None = None
         self._exchange_url = ""
         self._joined: Joined | None = None
+        self.web = WebService(lambda: self.config_in_force, self._archive, self._clock)
+
+    @property
+    def config_in_force(self) -> Config:
+        """What the engine goes by now: an edit, or dry_run by hand, may have replaced what it began with."""
+        return self._joined.rules.config if self._joined is not None else self.config
 
     # -- life
 
@@ -102,6 +109,7 @@ class App:
     async def start(self) -> None:
         """Join the parts, take the lease, read the first facts, and begin to consume."""
         self.config.state_dir.mkdir(parents=True, exist_ok=True)
+        await self.web.start()
         credentials = load_credentials(self.config)
         log.hide((credentials.api_key, credentials.api_secret) if self._is_real else ())
         self._database = await self._open_database()
@@ -117,6 +125,7 @@ class App:
         await self._read_first_facts(joined, housekeeping)
         await self._announce(joined)
         await housekeeping.write_status()
+        self.web.attach(joined, housekeeping)
         self._upkeep = Upkeep(housekeeping.chores(), joined.rooms, self._clock)
         self._upkeep.start()
         self._reloader = Reloader(self._source, self._load, joined.rules, joined.stream.publish, self._clock)
@@ -130,6 +139,7 @@ class App:
             await self._reloader.stop()
         if self._joined is not None:
             await self._stop_deciding(self._joined)
+        await self.web.stop()
         self._archive.close()
         if self._bsc is not None:
             await self._bsc.stop()

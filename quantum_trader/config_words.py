@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
+from pydantic import SecretStr
+
+from quantum_trader.config_secrets import SECRETS
 from quantum_trader.domain.result import plain
 
-SECRET_NAMES = frozenset({"token", "password", "secret", "api_key", "api_secret"})
-SECRET_TABLES = frozenset({"alerts"})  # their addresses carry tokens
 SET = "(set, not shown)"
 
 # pydantic's error types → what would be right; {names} come from the error's own context.
@@ -66,18 +67,12 @@ def shown_value(config: Any, key: str) -> str:
 
 
 def without_secrets(value: Any, key: str) -> Any:
-    """Return ``value`` without what nobody may see: tokens whole, passwords out of URLs."""
-    if isinstance(value, (list, tuple)):
-        return [without_secrets(each, key) for each in value]
-    if not isinstance(value, str) or not value:
-        return value
-    table, _, _ = key.partition(".")
-    if key.rpartition(".")[2] in SECRET_NAMES:
-        return SET
-    if "://" not in value:
+    """Return ``value`` without what nobody may see: secrets whole, passwords out of URLs."""
+    if tuple(key.split(".")[:2]) in SECRETS:
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value
+        return SET if text else ""
+    if not isinstance(value, str) or "://" not in value:
         return value
     scheme, _, rest = value.partition("://")
-    if table in SECRET_TABLES:
-        return f"{scheme}://{SET}"
     userinfo, at, host = rest.rpartition("@")
     return f"{scheme}://[redacted]@{host}" if at and userinfo else value

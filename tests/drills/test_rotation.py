@@ -55,7 +55,7 @@ async def test_inc_54_a_further_candidate_waits_for_its_own_turn(full: House) ->
     async def locked() -> bool:
         return await full.redis.exists("quantum:rotation:lock") == 1
 
-    await until(locked, 5, "the rotation's lock")
+    await until(locked, 20, "the rotation's lock")
     other = await full.open("LTCUSDT", qty="0.5")
     assert (other["decision"], other["reason"]) == ("BLOCKED", "active_slots_waiting_rotation_close")
     assert (await full.result(first))["decision"] == "FILLED"
@@ -152,7 +152,7 @@ async def test_a_restart_in_the_middle_resumes_the_rotation(tmp_path: Path, clos
             async def parked() -> bool:
                 return await before.redis.get(before.keys.processed(plan_id)) == b"parked"
 
-            await until(parked, 5, "the parked plan")
+            await until(parked, 20, "the parked plan")
             await crash(before)
             if closed_meanwhile:
                 venue.faults.clear()
