@@ -176,7 +176,9 @@ class Joiner:
         claims = ClaimStep(claim_store, rooms, rules)
         patience = Patience(config.exchange.recv_window_ms, float(config.exchange.not_placed_lag_s))
         reads = exchange.reserved_account
-        follower = OrderFollower(reads, clock, exchange.clock.signing_time_ms, patience)
+        follower = OrderFollower(
+            reads, clock, exchange.clock.signing_time_ms, patience, rooms.unresolved_since_ms
+        )
 
         rotation = RotationSaga(
             rotation_store, rooms, clock, lambda: rules.gates.active_slots.rotation_timeout_s
