@@ -22,7 +22,7 @@ import structlog
 
 from quantum_trader.concurrency import end_tasks
 from quantum_trader.domain.clock import Clock
-from quantum_trader.exchange.endpoints import NEW_ORDER
+from quantum_trader.exchange.endpoints import Endpoint
 from quantum_trader.exchange.errors import ExchangeError, ExchangeRefused, ExchangeUnreachable
 from quantum_trader.exchange.reads import timing_params
 from quantum_trader.exchange.replies import Reply

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from typing import Any
 
 from quantum_trader.concurrency import SharedRead
 from quantum_trader.domain.clock import Clock
@@ -49,6 +50,12 @@ class LiveMarket:
         if streamed is not None and streamed.read_at_ms >= read.read_at_ms:
             return streamed
         return Reading(read.value[symbol], read.read_at_ms, read.source)
+
+    @property
+    def newest_marks(self) -> Reading[Any] | None:
+        """What was told last of any mark price, by a read or by the stream: how fresh they are."""
+        told = (*self._streamed_marks.values(), *((self.marks,) if self.marks is not None else ()))
+        return max(told, key=lambda reading: reading.read_at_ms, default=None)
 
     def take_mark(self, symbol: str, price: Decimal, event_ms: int) -> None:
         """Take over a mark price of the stream; ``event_ms`` is its source event's time, by our clock.

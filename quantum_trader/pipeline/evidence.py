@@ -22,6 +22,7 @@ from quantum_trader.positions.live import LiveAccount
 from quantum_trader.positions.order_news import OrderNews
 from quantum_trader.positions.sent_orders import SentOrders
 from quantum_trader.stores.lease import Lease
+from quantum_trader.stores.mirror import Mirror
 from quantum_trader.stores.operator_state import OperatorState
 
 MEMORY = "engine"
@@ -41,9 +42,12 @@ class Rooms:
     server_clock: ServerClock
     last_open_ms: dict[Leg, int]
     sent_orders_ms: SentOrders
+    mirror: Mirror
     rotation: RotationUnderWay | None = None
     keys_accepted: bool = True
     order_news: OrderNews = field(default_factory=OrderNews)
+    unresolved_since_ms: dict[str, int] = field(default_factory=dict)
+    """Orders of unknown outcome, by client order id."""
 
 
 def gather(plan: Plan, rooms: Rooms, operator: OperatorState, history: PlanHistory | None) -> Evidence:
@@ -113,8 +117,8 @@ async def refresh_stale(rooms: Rooms, terms: Terms, symbol: str) -> list[str]:
     """Read anew what is too old to judge a plan of ``symbol`` by; return what could not be read, in words.
 
     A stale position read is taken anew before judging (SPEC 5), and so is one from before the position
-    mode came into doubt (INC-32). A read that fails leaves the old
-    reading where it was: its age speaks for itself.
+    mode came into doubt (INC-32). A read that fails leaves the old reading where it was: its age
+    speaks for itself.
     """
     now_ms = rooms.clock.now_ms()
     failures: list[str] = []
