@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from quantum_trader import log
 from quantum_trader.config import Config
 from quantum_trader.domain.clock import Clock
 from quantum_trader.domain.order import OrderState, client_order_id
@@ -97,7 +98,7 @@ class Joiner:
             results_kept=self._config.streams.results_kept,
             terminal_ttl_s=self._config.gates.idempotency.terminal_ttl_s,
         )
-        self._rules.on_change(lambda config: _apply(config, stream, settlements))
+        self._rules.on_change(lambda config: self._apply(config, stream, settlements))
         rotation_store = RotationStore(database, self._keys, lease_key)
         runner, steps, settler = self._pipeline(rooms, claim_store, stream, settlements, rotation_store)
         recovery = Recovery(
@@ -175,7 +176,9 @@ class Joiner:
         claims = ClaimStep(claim_store, rooms, rules)
         patience = Patience(config.exchange.recv_window_ms, float(config.exchange.not_placed_lag_s))
         reads = exchange.reserved_account
-        follower = OrderFollower(reads, clock, exchange.clock.signing_time_ms, patience)
+        follower = OrderFollower(
+            reads, clock, exchange.clock.signing_time_ms, patience, rooms.unresolved_since_ms
+        )
 
         rotation = RotationSaga(
             rotation_store, rooms, clock, lambda: rules.gates.active_slots.rotation_timeout_s
@@ -199,10 +202,12 @@ class Joiner:
         )
         return PlanRunner(rooms, rules, steps=steps, clock=clock), steps, settler
 
-
-def _apply(config: Config, stream: PlanStream, settlements: SettlementStore) -> None:
-    """Hand a new configuration to the stores."""
-    stream.bsc_required = config.bsc_required
-    settlements.keep(
-        results_kept=config.streams.results_kept, terminal_ttl_s=config.gates.idempotency.terminal_ttl_s
-    )
+    def _apply(self, config: Config, stream: PlanStream, settlements: SettlementStore) -> None:
+        """Hand a new configuration to what is no part of a decision."""
+        log.set_level(config.log.level)
+        self._archive.days_kept = config.streams.archive_days
+        stream.bsc_required = config.bsc_required
+        settlements.keep(
+            results_kept=config.streams.results_kept,
+            terminal_ttl_s=config.gates.idempotency.terminal_ttl_s,
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from quantum_trader.domain import facts
@@ -43,6 +43,8 @@ class Rooms:
     mirror: Mirror
     rotation: RotationUnderWay | None = None
     keys_accepted: bool = True
+    unresolved_since_ms: dict[str, int] = field(default_factory=dict)
+    """Orders of unknown outcome, by client order id."""
 
 
 def gather(plan: Plan, rooms: Rooms, operator: OperatorState, history: PlanHistory | None) -> Evidence:
