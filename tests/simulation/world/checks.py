@@ -56,6 +56,7 @@ class PlanSeen:
     asked: Decimal | None = None
     claimed: int = 0
     claim_ms: int = 0
+    claim_number: int = 0
 
     @property
     def says_exit(self) -> bool:
@@ -87,6 +88,7 @@ class Checks:
         self._plan_of: dict[str, str] = {}
         self.amounts: dict[Leg, Decimal] = defaultdict(lambda: ZERO)
         self._flat_ms: dict[str, int] = {}
+        self._opened_by: dict[Leg, int] = {}
         self._opens: list[tuple[int, str, str]] = []
         self._disturbed_ms: dict[str, int] = {}
         self._margin_disturbed_ms = -SLACK_MARGIN_MS
@@ -150,12 +152,10 @@ class Checks:
         self.note("event", event.get("event"), event.get("plan_id"), event.get("symbol"))
         if event.get("event") != "ROTATION_COMPLETE" or event["outcome"] == "ended before the restart":
             return
-        if self._flat_ms.get(event["close_leg"], 0) < int(event["created_at"]) - self.skew_ms_max - 50:
-            if self.amounts[leg_of(event["close_leg"])] != 0:
-                self.fail(
-                    "rotation_before_flat",
-                    f"plan {event['new_plan_id']}: rotation went on while {event['close_leg']} was never flat",
-                )
+        leg, begun_ms = event["close_leg"], int(event["created_at"]) - self.skew_ms_max - 50
+        if self._flat_ms.get(leg, 0) < begun_ms and self.amounts[leg_of(leg)] != 0:
+            text = f"plan {event['new_plan_id']}: the rotation went on, and {leg} was never flat"
+            self.fail("rotation_before_flat", text)
 
     def on_script(self, text: str, keys: list[bytes], args: list[bytes], reply: Any) -> None:
         if text.startswith("-- Claim:") and reply == [b"ok"]:
@@ -171,6 +171,7 @@ class Checks:
             self.fail("claim_of_no_plan", f"plan {plan_id} was claimed and never submitted")
             return
         plan.claimed += 1
+        plan.claim_number = self.claims
         plan.claim_ms = record["timestamp_ms"]
         if plan.asked is None:
             plan.asked = Decimal(record["asked"])
@@ -270,6 +271,8 @@ class Checks:
                 self.fail("exit_only_reduces", f"plan {plan_id}: {leg.key} went from {before} to {after}")
             return
         first = order.executed == abs(change)
+        if before == 0:
+            self._opened_by[leg] = self.plans[plan_id].claim_number
         self._check_open(plan_id, order, before if first else ZERO, is_new=before == 0)
 
     def _check_open(self, plan_id: str, order: Order, before: Decimal, *, is_new: bool) -> None:
@@ -295,7 +298,8 @@ class Checks:
         if own > 200 * PRICE_SLACK:
             self.fail("notional_per_trade", f"plan {plan_id} sent {own} USDT, at most 200 may be")
         slots = gates["active_slots"][self._scenario.regimes[order.symbol]]
-        symbols = {value.leg.symbol for value in live}
+        number = self.plans[plan_id].claim_number  # what was claimed later had its own slots to respect
+        symbols = {value.leg.symbol for value in live if self._opened_by.get(value.leg, 0) <= number}
         if is_new and len(symbols) > slots:
             self.fail("slots", f"plan {plan_id} took slot {len(symbols)} of {slots}: {sorted(symbols)}")
 

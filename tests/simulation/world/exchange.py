@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
@@ -123,10 +124,10 @@ class LateVenue(Venue):
 
     def _fill_rest(self, account: Account, order: Order, request: OrderRequest) -> None:
         now_ms = self._loop.now_ms
-        try:
-            match = self.desk.takes(account, request, self.market.quote(order.symbol, now_ms))
-        except RefusedError:
-            match = Match(Decimal(0), ())
+        match = Match(Decimal(0), ())
+        if not order.only_reduces or account.amount(order.leg) * order.side.sign < 0:
+            with suppress(RefusedError):
+                match = self.desk.takes(account, request, self.market.quote(order.symbol, now_ms))
         left, fills = order.remaining, []
         for level in match.fills:
             taken = min(level.quantity, left)

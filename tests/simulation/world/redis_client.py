@@ -64,6 +64,10 @@ class RedisNetwork:
             reader.fail()
         self._readers.clear()
 
+    def forget(self) -> None:
+        """Let go of everybody who waits."""
+        self._readers.clear()
+
     async def ask(self, process: Process, commands: Commands) -> Replies:
         """Send ``commands`` as one request; raises what redis-py would."""
         reply: asyncio.Future[Replies] = self._loop.create_future()

@@ -79,10 +79,7 @@ def _reply(value: Any) -> Any:
             raise ReplyError(value[b"err"].decode())
         if value[b"ok"] is not None:
             return value[b"ok"]
-        found = []
-        for index in range(1, len(value) + 1):
-            found.append(_reply(value[index]))
-        return found
+        return [_reply(value[index]) for index in range(1, len(value) + 1)]
     if isinstance(value, bool):
         return 1 if value else None
     return int(value) if isinstance(value, float) else value

@@ -159,6 +159,9 @@ class RedisServer:
         self.expires[key] = self.now_ms() + int(ttl_ms)
         return 1
 
+    def do_persist(self, key: bytes) -> Reply:
+        return int(self.peek(key) is not None and self.expires.pop(key, None) is not None)
+
     def do_pttl(self, key: bytes) -> Reply:
         if self.peek(key) is None:
             return -2
@@ -180,6 +183,13 @@ class RedisServer:
         before = len(stored)
         stored.update(zip(pairs[::2], pairs[1::2], strict=True))
         return len(stored) - before
+
+    def do_hsetnx(self, key: bytes, name: bytes, value: bytes) -> Reply:
+        stored = self._made(key, dict)
+        if name in stored:
+            return 0
+        stored[name] = value
+        return 1
 
     def do_hget(self, key: bytes, name: bytes) -> Reply:
         return (self.find(key, dict) or {}).get(name)
@@ -243,7 +253,7 @@ class RedisServer:
     def do_xadd(self, key: bytes, *words: bytes) -> Reply:
         keep, exact, rest = None, True, list(words)
         if rest[0].upper() == b"MAXLEN":
-            exact = rest[1] not in (b"~",)
+            exact = rest[1] != b"~"
             rest = rest[2 if rest[1] in (b"~", b"=") else 1 :]
             keep, rest = int(rest[0]), rest[1:]
         if rest[0] != b"*":
@@ -301,7 +311,9 @@ class RedisServer:
         stream = self._made(key, Stream)
         if name in stream.groups:
             raise ReplyError("BUSYGROUP Consumer Group name already exists")
-        stream.groups[name] = Group(stream.last if entry_id == b"$" else parse_id(entry_id))
+        words = [word.upper() for word in options]
+        read = int(options[words.index(b"ENTRIESREAD") + 1]) if b"ENTRIESREAD" in words else None
+        stream.groups[name] = Group(stream.last if entry_id == b"$" else parse_id(entry_id), read=read)
         return OK
 
     def group(self, key: bytes, name: bytes) -> tuple[Stream, Group]:
@@ -326,6 +338,7 @@ class RedisServer:
             return None
         for one in ids:
             group.pending[one] = Pending(consumer, self.now_ms())
+            group.read = stream.read_up_to(one, group.read, 1)
         group.last = ids[-1]
         return [[key, [[format_id(one), stream.entries[one]] for one in ids]]]
 
@@ -355,17 +368,36 @@ class RedisServer:
         ]
 
     def do_xinfo(self, what: bytes, key: bytes) -> Reply:
-        if what.upper() != b"GROUPS":
-            raise NotImplementedError(f"XINFO {what!r}")
         stream = self.find(key, Stream)
         if stream is None:
             raise ReplyError("ERR no such key")
+        match what.upper():
+            case b"GROUPS":
+                return [self._about_group(stream, name, group) for name, group in stream.groups.items()]
+            case b"STREAM":
+                return self._about_stream(stream)
+            case _:
+                raise NotImplementedError(f"XINFO {what!r}")
+
+    @staticmethod
+    def _about_group(stream: Stream, name: bytes, group: Group) -> Reply:
+        read = stream.read_up_to(group.last, group.read, 0)
         return [
-            [
-                *(b"name", name, b"consumers", len(group.consumers), b"pending", len(group.pending)),
-                *(b"last-delivered-id", format_id(group.last), b"lag", len(stream.after(group.last))),
-            ]
-            for name, group in stream.groups.items()
+            *(b"name", name, b"consumers", len(group.consumers), b"pending", len(group.pending)),
+            *(b"last-delivered-id", format_id(group.last), b"entries-read", group.read),
+            *(b"lag", stream.added - read if read is not None else None),
+        ]
+
+    @staticmethod
+    def _about_stream(stream: Stream) -> Reply:
+        first, last = (
+            [format_id(one), stream.entries[one]] if one is not None else None
+            for one in ((stream.ids[0], stream.ids[-1]) if stream.ids else (None, None))
+        )
+        return [
+            *(b"length", len(stream.ids), b"last-generated-id", format_id(stream.last)),
+            *(b"entries-added", stream.added, b"groups", len(stream.groups)),
+            *(b"first-entry", first, b"last-entry", last),
         ]
 
     # -- scripts

@@ -25,7 +25,7 @@ class Group:
     last: Id
     pending: dict[Id, Pending] = field(default_factory=dict)
     consumers: set[bytes] = field(default_factory=set)
-    read: int | None = 0
+    read: int | None = None  # how many entries it has read since the stream began; None: not known
 
     def clone(self) -> Group:
         pending = {
@@ -69,6 +69,16 @@ class Stream:
     def between(self, first: Id, last: Id) -> list[Id]:
         """Ids from ``first`` to ``last``, both included."""
         return self.ids[bisect_left(self.ids, first) : bisect_right(self.ids, last)]
+
+    def read_up_to(self, entry_id: Id, known: int | None, count: int) -> int | None:
+        """How many entries a group has read that read ``count`` more up to ``entry_id``; None: not known."""
+        if known is not None:
+            return known + count
+        if entry_id == self.last:
+            return self.added
+        if self.ids and entry_id <= self.ids[0]:
+            return self.added - len(self.ids) + (entry_id == self.ids[0])
+        return None
 
     def after(self, entry_id: Id) -> list[Id]:
         """Ids above ``entry_id``."""

@@ -7,7 +7,9 @@ import gc
 import random
 import secrets
 import shutil
+import sys
 import tempfile
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -91,12 +93,26 @@ class KeptOrders:
             self._kept.setdefault(attempt["client_order_id"], result.timestamp_ms)
 
 
+class NoWeb:
+    """The place of the HTTP server: nobody looks."""
+
+    async def start(self) -> None:
+        """Listen to nobody."""
+
+    def attach(self, *_: object) -> None:
+        """Show nothing."""
+
+    async def stop(self) -> None:
+        """There is nothing to stop."""
+
+
 class SimulatedApp(App):
     """The engine, with Redis, exchange and archive of the world."""
 
     def __init__(self, world: World, process: Process) -> None:
         super().__init__(world.config, VirtualClock(world.loop, process))
         self._archive = KeptOrders(world.orders_kept, world.loop, process)  # type: ignore[assignment]
+        self.web = NoWeb()  # type: ignore[assignment]
         self._world, self._process = world, process
 
     async def _open_database(self) -> Database:
@@ -145,7 +161,6 @@ class World:
         self.checks = Checks(scenario, self.server, self.venue, self.account, lambda: loop.now_ms)
         self.orders_kept: dict[str, int] = {}
         self.engines: list[Process] = []
-        self._apps: dict[str, App] = {}
         self._is_over = False
         self._restarts = random.Random(f"{scenario.seed}:restarts")
 
@@ -181,7 +196,6 @@ class World:
 
     async def _live(self, process: Process) -> None:
         app = SimulatedApp(self, process)
-        self._apps[process.name] = app
         try:
             await app.start()
         except (StartRefused, RedisError, ExchangeError):
@@ -297,16 +311,22 @@ def _outcome_of(world: World) -> Outcome:
 
 
 def _bury(world: World) -> None:
-    """Let the tasks of all engines go; nothing of theirs may speak any more."""
+    """Let the tasks of all engines go; what they still want to do in dying is nobody's any more."""
+    for task in [task for process in world.engines for task in process.tasks] + list(
+        asyncio.all_tasks(world.loop)
+    ):
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+    del task
     for process in world.engines:
         process.kill()
-        for task in process.tasks:
-            task._log_destroy_pending = False  # type: ignore[attr-defined]
         process.tasks.clear()
-    for task in asyncio.all_tasks(world.loop):
-        task._log_destroy_pending = False  # type: ignore[attr-defined]
+    del process
+    world.engines.clear()
     world.loop.forget()
-    gc.collect()
+    world.redis.forget()
+    with warnings.catch_warnings(), patch.object(sys, "unraisablehook", lambda _: None):
+        warnings.simplefilter("ignore")
+        gc.collect()
 
 
 def _on_lost_exception(world: World, context: dict[str, Any]) -> None:
