@@ -22,7 +22,7 @@ from unittest.mock import patch
 import orjson
 import structlog
 from simulation.world.chaos import Chaos
-from simulation.world.checks import Checks, Violation
+from simulation.world.checks import Checks
 from simulation.world.exchange import KEY, SECRET, ExchangeNetwork, SimulatedTransport, build_exchange
 from simulation.world.loop import Process, Stalled, VirtualClock, VirtualLoop, process_of_context
 from simulation.world.redis_client import RedisNetwork, simulated_database
@@ -63,9 +63,10 @@ class Outcome:
     """What became of a seed."""
 
     seed: int
-    plans: int
+    asked: int  # plans that were to be made
+    plans: int  # plan ids that stood on the stream, a rotation's own closes among them
     digest: str
-    violations: list[Violation]
+    violations: list[tuple[str, str]]  # checker, and what it saw
     counts: Counter[str] = field(default_factory=Counter)
     virtual_s: float = 0.0
 
@@ -131,12 +132,12 @@ class SimulatedApp(App):
 
 
 class World:
-    """Everything of one seed; ``trace`` prints what happens."""
+    """Everything of one seed; a hasty one ends with the first broken promise."""
 
     def __init__(
-        self, scenario: Scenario, loop: VirtualLoop, state_dir: Path, *, trace: bool = False
+        self, scenario: Scenario, loop: VirtualLoop, state_dir: Path, *, hasty: bool = False
     ) -> None:
-        self.scenario, self.loop, self._trace = scenario, loop, trace
+        self.scenario, self.loop, self._is_hasty = scenario, loop, hasty
         self.keys = Keys()
         self.config = scenario.config(state_dir)
         self.chaos = chaos = Chaos(scenario)
@@ -227,6 +228,8 @@ class World:
         for _ in range(self.scenario.plans):
             await asyncio.sleep(workload.pause_s())
             await self._submit(workload.next())
+            if self._has_seen_enough:
+                return
         self._end_faults()
         await self._until_settled()
         await asyncio.sleep(RECONCILED_AFTER_S)
@@ -234,6 +237,10 @@ class World:
         events.cancel()
         supervisor.cancel()
         self.checks.check_end()
+
+    @property
+    def _has_seen_enough(self) -> bool:
+        return self._is_hasty and bool(self.checks.violations)
 
     async def _submit(self, plan: dict[str, str]) -> None:
         while self.redis.is_down:
@@ -256,16 +263,23 @@ class World:
                 text = f"{SETTLED_WITHIN_S:.0f} s after the faults ended: {', '.join(open_ends[:3])}{more}"
                 self.checks.fail("liveness", text)
                 return
+            if self._has_seen_enough:
+                return
             await asyncio.sleep(LOOK_EVERY_S)
 
 
-def run_seed(scenario: Scenario, state_dir: Path | None = None, *, trace: bool = False) -> Outcome:
-    """Run one seed to its end and return what became of it."""
+def run_seed(
+    scenario: Scenario, state_dir: Path | None = None, *, trace: bool = False, hasty: bool = False
+) -> Outcome:
+    """Run one seed to its end and return what became of it.
+
+    ``trace`` prints the engine's log in virtual time; ``hasty`` ends with the first broken promise.
+    """
     folder = Path(tempfile.mkdtemp(prefix="simulation-")) if state_dir is None else state_dir
     loop = VirtualLoop()
     asyncio.set_event_loop(loop)
     try:
-        return _run_in(scenario, loop, folder, trace=trace)
+        return _run_in(scenario, loop, folder, trace=trace, hasty=hasty)
     finally:
         asyncio.set_event_loop(None)
         loop.close()
@@ -273,8 +287,8 @@ def run_seed(scenario: Scenario, state_dir: Path | None = None, *, trace: bool =
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _run_in(scenario: Scenario, loop: VirtualLoop, folder: Path, *, trace: bool) -> Outcome:
-    world = World(scenario, loop, folder, trace=trace)
+def _run_in(scenario: Scenario, loop: VirtualLoop, folder: Path, *, trace: bool, hasty: bool) -> Outcome:
+    world = World(scenario, loop, folder, hasty=hasty)
     loop.steps_max = scenario.plans * STEPS_A_PLAN_MAX + 1_000_000
     loop.set_exception_handler(lambda _, context: _on_lost_exception(world, context))
     with _installed(world, trace=trace):
@@ -302,9 +316,10 @@ def _outcome_of(world: World) -> Outcome:
         counts.update(f"reason {result['reason']}" for result in results)
     return Outcome(
         world.scenario.seed,
+        world.scenario.plans,
         len(checks.plans),
         checks.digest,
-        list(checks.violations),
+        [(one.checker, str(one)) for one in checks.violations],
         counts,
         world.loop.time() - 1_000.0,
     )
