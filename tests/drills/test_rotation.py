@@ -105,12 +105,16 @@ async def test_inc_49_a_rotation_that_takes_too_long_is_seen_and_its_close_withd
     gates = {"active_slots": {**THREE_SLOTS["active_slots"], "rotation_timeout_s": 1}}
     async with house(tmp_path, gates=gates) as running:
         await fill(running)
-        running.spoil_order(FaultKind.STATUS_BEFORE, preset="503_unavailable", symbol="DOGEUSDT", count=20)
+        running.spoil_order(FaultKind.STATUS_BEFORE, preset="503_unavailable", count=20)
         in_force = running.app._joined.rules  # type: ignore[union-attr]
         in_force.rules = Rules(in_force.chain, AgeLimits(60_000, 4_000))
         result = await running.open("SOLUSDT", qty="0.5")
         assert (result["gate"], result["reason"]) == ("active_slots", "active_slots_rotation_timeout")
-        assert len(await running.events("ROTATION_TIMEOUT")) == 1
+
+        async def told() -> bool:
+            return len(await running.events("ROTATION_TIMEOUT")) == 1
+
+        await until(told, 20, "the event")
         assert not await running.redis.exists("quantum:rotation:lock")
         assert "SOLUSDT" not in await symbols_held(running)
 
