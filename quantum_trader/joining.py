@@ -88,7 +88,7 @@ class Joiner:
         lease_key = self._keys.lease(account)
         claim_store = ClaimStore(database, self._keys, lease_key)
         stream = PlanStream(database, self._keys, self._clock, bsc_required=self._config.bsc_required)
-        await stream.ensure_group(rooms.mirror.floor)
+        group = await stream.ensure_group(rooms.mirror.floor)
         await restore(rooms.mirror, claim_store, lease.value, self._clock.now_ms())
         await self._restore(rooms, claim_store, stream)
         settlements = SettlementStore(
@@ -114,6 +114,7 @@ class Joiner:
             mirror=rooms.mirror,
             lease=lease,
             clock=self._clock,
+            group=group,
         )
         foreign_fills = ForeignFills(
             exchange.reserved_account,
