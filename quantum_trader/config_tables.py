@@ -51,7 +51,18 @@ class ExchangeTable(Table):
         default="",
         description="REST endpoint; empty: the mode's own. Overrides only in testnet and dry_run",
     )
-    order_transport: Literal["rest"] = Field(default="rest", description="how orders are sent")
+    ws_api_url: str = Field(
+        default="",
+        description="WebSocket API (ws:// or wss://); empty: the mode's own, or the host of rest_url",
+    )
+    stream_url: str = Field(
+        default="",
+        description="streams, without /public, /market or /private; empty: likewise",
+    )
+    order_transport: Literal["rest", "ws"] = Field(
+        default="rest",
+        description='how orders are sent: "rest", or "ws" (the WebSocket API; REST while that is down)',
+    )
     recv_window_ms: int = Field(
         default=3000,
         ge=500,
@@ -66,6 +77,13 @@ class ExchangeTable(Table):
         ge=0,
         description='seconds over which "order does not exist" must hold before it counts as proof',
     )
+
+    @field_validator("ws_api_url", "stream_url")
+    @classmethod
+    def _websocket_scheme(cls, url: str) -> str:
+        if url and not url.startswith(("ws://", "wss://")):
+            raise ValueError("must start with ws:// or wss://")
+        return url
 
 
 class IntakeTable(Table):

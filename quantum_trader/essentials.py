@@ -78,7 +78,8 @@ def load_essentials(path: Path | None = None) -> Essentials:
     settings = _Settings(_read(config_path(path), warnings), warnings)
     mode = _mode(settings.text("mode", TradingMode.PAPER.value))
     rest_url = settings.text("exchange.rest_url", "")
-    problem = contradiction_in(mode, rest_url, confirm_live=_truth(settings.get("confirm_live", "false")))
+    confirmed = _truth(settings.get("confirm_live", "false"))
+    problem = contradiction_in(mode, {"rest_url": rest_url}, confirm_live=confirmed)
     if problem:
         raise ConfigError(problem)
     reach = _reach(settings, warnings)

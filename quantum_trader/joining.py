@@ -11,6 +11,7 @@ from quantum_trader.domain.order import OrderState, client_order_id
 from quantum_trader.domain.plan import Plan
 from quantum_trader.exchange.binance import Exchange
 from quantum_trader.market.live import LiveMarket
+from quantum_trader.pipeline.account_news import AccountNews
 from quantum_trader.pipeline.auto_disarm import AutoDisarm
 from quantum_trader.pipeline.claim import ClaimStep
 from quantum_trader.pipeline.consumer import Consumer
@@ -19,6 +20,7 @@ from quantum_trader.pipeline.exits import ExitSender
 from quantum_trader.pipeline.follow import OrderFollower, Patience
 from quantum_trader.pipeline.foreign_fills import ForeignFills
 from quantum_trader.pipeline.judging import Steps
+from quantum_trader.pipeline.live_streams import LiveStreams
 from quantum_trader.pipeline.look_back import LookBack
 from quantum_trader.pipeline.opens import OpenSender
 from quantum_trader.pipeline.reconcile import Reconciler
@@ -55,6 +57,7 @@ class Joined:
     stream: PlanStream
     consumer: Consumer
     reconciler: Reconciler
+    streams: LiveStreams
     lease: Lease
     account: str
     exchange_url: str
@@ -126,9 +129,25 @@ class Joiner:
         reconciler = Reconciler(
             PositionStore(database, self._keys), rooms, runner.lanes, foreign_fills, self._clock
         )
+        streams = self._streams(rooms, reconciler, foreign_fills)
         return Joined(
-            database, exchange, rooms, self._rules, stream, consumer, reconciler, lease, account, exchange_url
+            database,
+            exchange,
+            rooms,
+            self._rules,
+            stream,
+            consumer,
+            reconciler,
+            streams,
+            lease,
+            account,
+            exchange_url,
         )
+
+    def _streams(self, rooms: Rooms, reconciler: Reconciler, foreign_fills: ForeignFills) -> LiveStreams:
+        doubt_mode = self._exchange.reserved_account.doubt_mode
+        news = AccountNews(rooms, reconciler, foreign_fills, self._clock, doubt_mode=doubt_mode)
+        return LiveStreams(self._exchange, rooms, news, self._clock, candle_symbols=self._config.symbols)
 
     async def _rooms(self, lease: Lease) -> Rooms:
         positions, exchange = PositionStore(self._database, self._keys), self._exchange
@@ -177,9 +196,8 @@ class Joiner:
         claims = ClaimStep(claim_store, rooms, rules)
         patience = Patience(config.exchange.recv_window_ms, float(config.exchange.not_placed_lag_s))
         reads = exchange.reserved_account
-        follower = OrderFollower(
-            reads, clock, exchange.clock.signing_time_ms, patience, rooms.unresolved_since_ms
-        )
+        now_ms, unresolved = exchange.clock.signing_time_ms, rooms.unresolved_since_ms
+        follower = OrderFollower(reads, clock, now_ms, patience, rooms.order_news, unresolved)
 
         rotation = RotationSaga(
             rotation_store, rooms, clock, lambda: rules.gates.active_slots.rotation_timeout_s

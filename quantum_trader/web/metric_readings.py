@@ -119,7 +119,7 @@ class Readings(Collector):
         readings: dict[str, Reading[object] | None] = {
             "positions": rooms.account.positions,
             "account": rooms.account.account,
-            "mark_prices": rooms.market.marks,
+            "mark_prices": rooms.market.newest_marks,
             "trading_rules": rooms.market.rules,
         }
         ages = [
