@@ -107,8 +107,8 @@ async def test_a_deadlock_of_everything_else_in_the_loop_does_not_stop_bsc(tmp_p
 @pytest.mark.usefixtures("quick_looks")
 async def test_a_change_to_dry_run_while_running_leaves_bsc_closing(tmp_path: Path) -> None:
     async with house(tmp_path) as running:
-        await running.redis.set(running.keys.mode, "DRY_RUN")
-        await running.redis.set(running.keys.execution, "DISABLED")
+        await running.redis.set(running.keys.dry_run, "drill")
+        assert (await running.open("ADAUSDT", qty=100))["decision"] == "DRY_RUN"
         owner = Owner(running.venue)
         owner.loses()
         await until(lambda: holds(lambda: owner.amount() == 0), PATIENCE_S, "the close")
