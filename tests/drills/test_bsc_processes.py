@@ -102,8 +102,11 @@ async def is_watched_by(state_dir: Path, pid: int) -> bool:
 async def test_inc106_two_watches_of_one_account_close_a_position_once(tmp_path: Path) -> None:
     async with exchange() as (venue, url):
         owner, env = Owner(venue), environment(tmp_path / "state", url, "redis://127.0.0.1:1")
-        async with process(env, QUICK, "bsc", "run"), process(env, QUICK, "bsc", "run"):
-            await watching(tmp_path / "state")
+        async with process(env, QUICK, "bsc", "run") as one, process(env, QUICK, "bsc", "run") as other:
+            for watch in (one, other):
+                await until(
+                    lambda pid=watch.pid: is_watched_by(tmp_path / "state", pid), PATIENCE_S, "a watch"
+                )
             for symbol in ("XRPUSDT", "ADAUSDT", "DOGEUSDT"):
                 owner.loses(symbol)
             flat = [
