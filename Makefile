@@ -45,7 +45,7 @@ check: $(VENV)/.dev ## Check style, formatting, types and the direction of impor
 	@$(BIN)/lint-imports
 
 conformance: $(VENV)/.dev $(CLIENTS:%=.venv-conformance-%/.ready) ## Let other clients trade on the embedded exchange
-	@$(BIN)/python -m pytest tests/conformance/check_clients.py $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses=0 tests/conformance/check_clients.py $(ARGS)
 
 docs: $(VENV)/.dev ## Rewrite what is generated from the code: config.toml, docs/reasons.md
 	@$(BIN)/python scripts/reference.py
