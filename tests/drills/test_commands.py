@@ -70,7 +70,7 @@ async def test_why_explains_a_plan_and_a_symbol_after_the_streams_are_gone(on_th
         told = await explained()
     assert "asked-about: BUY 20 XRPUSDT" in told.output
     by_symbol = await run("why", "XRPUSDT", "--json")
-    assert [row["plan_id"] for row in decode(last_line(by_symbol))] == ["asked-about"]
+    assert [row["plan_id"] for row in decode(last_line(by_symbol))["decisions"]] == ["asked-about"]
     unknown = await run("why", "nobody")
     assert unknown.exit_code == 1
     assert "nothing is known" in unknown.output
