@@ -33,6 +33,7 @@ from quantum_trader.stores.connection import Database, RedisError
 from quantum_trader.stores.embedded import EmbeddedServer
 from quantum_trader.stores.keys import Keys
 from quantum_trader.stores.lease import TTL_MS, Lease
+from quantum_trader.stores.mirror import Mirror
 from quantum_trader.stores.persistence import volatility_of
 from quantum_trader.web.service import WebService
 
@@ -60,6 +61,7 @@ class App:
         self._server: EmbeddedServer | None = None
         self._paper: EmbeddedExchange | None = None
         self._archive = Archive(config.state_dir, config.streams.archive_days)
+        self._mirror = Mirror.on_disk(config.state_dir)
         self._upkeep: Upkeep | None = None
         self._bsc: BscService | None = None
         self._consuming: asyncio.Task[None] | None = None
@@ -119,7 +121,7 @@ class App:
         account = await self._wait_for_account(self._exchange)
         lease = Lease(self._database, self._keys, account, _owner(), self._clock)
         await self._take_lease(lease)
-        joiner = Joiner(self.config, self._database, self._exchange, self._archive, self._clock)
+        joiner = Joiner(self.config, self._database, self._exchange, self._archive, self._mirror, self._clock)
         self._joined = joined = await joiner.join(account, lease, self._exchange_url)
         housekeeping = Housekeeping(self.config, joined, self._clock)
         await self._read_first_facts(joined, housekeeping)
@@ -141,6 +143,7 @@ class App:
             await self._stop_deciding(self._joined)
         await self.web.stop()
         self._archive.close()
+        self._mirror.close()
         if self._bsc is not None:
             await self._bsc.stop()
         if self._exchange is not None:
@@ -204,6 +207,7 @@ class App:
         line = exchange.watch_line(self._clock, config.exchange.recv_window_ms)
         outlet = Outlet(url, self._keys.bsc_events, self._keys.bsc_health)
         offices = open_offices(config.state_dir, lambda: line, outlet, self._clock)
+        self.web.watch.listen_to_bsc(offices.sink)
         self._bsc = BscService(offices, lambda: line, self._clock, closes=config.sends_orders)
         self._bsc.start()
 

@@ -39,6 +39,8 @@ class Housekeeping:
         self._clock = clock
         self._keys = Keys(config.redis.namespace)
         self._started_s = clock.monotonic_s()
+        self.latest: dict[str, Any] | None = None
+        """The newest status, at most a second old while Redis answers."""
 
     @property
     def _config(self) -> Config:
@@ -91,7 +93,7 @@ class Housekeeping:
 
     async def write_status(self) -> None:
         """Write what ``status`` says, and whether orders may be sent now, for others to read."""
-        status = await self.status()
+        self.latest = status = await self.status()
         may_send = status["ready"] and self._config.sends_orders
         pipeline = self._joined.database.client.pipeline(transaction=False)
         pipeline.set(self._keys.engine_status, encode(status), px=STATUS_TTL_MS)

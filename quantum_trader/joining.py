@@ -19,9 +19,10 @@ from quantum_trader.pipeline.exits import ExitSender
 from quantum_trader.pipeline.follow import OrderFollower, Patience
 from quantum_trader.pipeline.foreign_fills import ForeignFills
 from quantum_trader.pipeline.judging import Steps
+from quantum_trader.pipeline.look_back import LookBack
 from quantum_trader.pipeline.opens import OpenSender
 from quantum_trader.pipeline.reconcile import Reconciler
-from quantum_trader.pipeline.recover import Recovery
+from quantum_trader.pipeline.recover import Recovery, restore
 from quantum_trader.pipeline.rotation import RotationSaga
 from quantum_trader.pipeline.rules import RulesInForce
 from quantum_trader.pipeline.runner import PlanRunner
@@ -35,6 +36,7 @@ from quantum_trader.stores.claims import ClaimStore
 from quantum_trader.stores.connection import Database
 from quantum_trader.stores.keys import Keys
 from quantum_trader.stores.lease import Lease
+from quantum_trader.stores.mirror import Mirror
 from quantum_trader.stores.operator import StopStore
 from quantum_trader.stores.plan_stream import PlanStream
 from quantum_trader.stores.positions import PositionStore
@@ -67,9 +69,11 @@ class Joiner:
         database: Database,
         exchange: Exchange,
         archive: Archive,
+        mirror: Mirror,
         clock: Clock,
     ) -> None:
         self._config = config
+        self._mirror = mirror
         self._rules = RulesInForce(config)
         self._database = database
         self._exchange = exchange
@@ -84,7 +88,8 @@ class Joiner:
         lease_key = self._keys.lease(account)
         claim_store = ClaimStore(database, self._keys, lease_key)
         stream = PlanStream(database, self._keys, self._clock, bsc_required=self._config.bsc_required)
-        await stream.ensure_group()
+        await stream.ensure_group(rooms.mirror.floor)
+        await restore(rooms.mirror, claim_store, lease.value, self._clock.now_ms())
         await self._restore(rooms, claim_store, stream)
         settlements = SettlementStore(
             database,
@@ -106,6 +111,8 @@ class Joiner:
             recovery,
             rotation=steps.rotation,
             settler=settler,
+            mirror=rooms.mirror,
+            lease=lease,
             clock=self._clock,
         )
         foreign_fills = ForeignFills(
@@ -128,6 +135,10 @@ class Joiner:
         sent = SentOrders()
         for name, sent_ms in self._archive.start().items():
             sent.setdefault(name, sent_ms)
+        mirror = self._mirror
+        mirror.load()
+        for name, sent_ms in mirror.used_orders_ms.items():
+            sent.setdefault(name, sent_ms)
         return Rooms(
             clock=self._clock,
             lease=lease,
@@ -138,6 +149,7 @@ class Joiner:
             server_clock=exchange.clock,
             last_open_ms=await positions.last_opens_ms(),
             sent_orders_ms=sent,
+            mirror=mirror,
         )
 
     async def _restore(self, rooms: Rooms, claims: ClaimStore, stream: PlanStream) -> None:
@@ -161,10 +173,12 @@ class Joiner:
     ) -> tuple[PlanRunner, Steps, Settler]:
         config, rules, clock, exchange = self._config, self._rules, self._clock, self._exchange
         settler = Settler(settlements, rooms, rules, self._keys, clock, self._archive.keep)
-        claims = ClaimStep(claim_store, rooms)
+        claims = ClaimStep(claim_store, rooms, rules)
         patience = Patience(config.exchange.recv_window_ms, float(config.exchange.not_placed_lag_s))
         reads = exchange.reserved_account
-        follower = OrderFollower(reads, clock, exchange.clock.signing_time_ms, patience)
+        follower = OrderFollower(
+            reads, clock, exchange.clock.signing_time_ms, patience, rooms.unresolved_since_ms
+        )
 
         rotation = RotationSaga(
             rotation_store, rooms, clock, lambda: rules.gates.active_slots.rotation_timeout_s
@@ -181,7 +195,7 @@ class Joiner:
             exits=ExitSender(exchange.exits, claims, follower, rooms, clock),
             settler=settler,
             read_operator=stream.operator_state,
-            find_order=find_order,
+            look_back=LookBack(find_order, rooms, clock, patience),
             follow=follower.until_final,
             rotation=rotation,
             auto_disarm=auto_disarm,

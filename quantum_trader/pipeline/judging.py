@@ -19,10 +19,11 @@ from quantum_trader.domain.result import Ended
 from quantum_trader.domain.sizing import split
 from quantum_trader.exchange.errors import ExchangeError
 from quantum_trader.pipeline.auto_disarm import AutoDisarm
-from quantum_trader.pipeline.claim import ClaimStep, Grant
+from quantum_trader.pipeline.claim import OUTDATED, ClaimStep, Grant
 from quantum_trader.pipeline.decide import decide
 from quantum_trader.pipeline.evidence import Rooms, gather, known_positions, refresh_stale
 from quantum_trader.pipeline.exits import ExitSender
+from quantum_trader.pipeline.look_back import LookBack
 from quantum_trader.pipeline.opens import OpenSender
 from quantum_trader.pipeline.pace import ExitPace
 from quantum_trader.pipeline.results import Ending
@@ -50,7 +51,7 @@ class Steps:
     exits: ExitSender
     settler: Settler
     read_operator: Callable[[], Awaitable[OperatorState]]
-    find_order: Callable[[Plan], Awaitable[OrderState | None]]
+    look_back: LookBack
     follow: Callable[[OrderState], Awaitable[OrderState]]
     rotation: RotationSaga
     auto_disarm: AutoDisarm
@@ -106,11 +107,11 @@ class Judge:
                 continue
             if not self._rules.sends_orders:
                 return Ending.of_decision(decision, Ended.DRY_RUN, Reason.DRY_RUN.value)
-            if await self._paced(delivery, decision):
-                continue
-            outcome = await self._claim(decision, evidence, delivery.state)
+            outcome = await self._claim_in_turn(delivery, decision, evidence)
             if isinstance(outcome, Grant):
                 return outcome
+            if outcome == OUTDATED:
+                continue
             if outcome.reason != Reason.SYMBOL_IN_FLIGHT.value:
                 return self._refused(decision, outcome)
             if self._clock.now_ms() >= (delivery.deadline_ms or self._deadline_ms(plan, decision)):
@@ -170,6 +171,14 @@ class Judge:
             return False
         delivery.paced = True
         return await self._pace.take_turn()
+
+    async def _claim_in_turn(
+        self, delivery: InHand, decision: Decision, evidence: Evidence
+    ) -> Grant | Refusal:
+        """Claim; ``OUTDATED`` where waiting for an exit's turn took time, so that it is judged again."""
+        if await self._paced(delivery, decision):
+            return OUTDATED
+        return await self._claim(decision, evidence, delivery.state)
 
     async def _claim(self, decision: Decision, evidence: Evidence, state: str) -> Grant | Refusal:
         quantity = decision.quantity or Decimal(0)

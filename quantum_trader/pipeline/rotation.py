@@ -172,7 +172,7 @@ class RotationSaga:
     def _take(self, rotation: Rotation) -> None:
         self._current = rotation
         self._rooms.rotation = RotationUnderWay(
-            rotation.new_plan_id, rotation.new_symbol, rotation.close_leg.symbol
+            rotation.new_plan_id, rotation.new_symbol, rotation.close_leg.symbol, rotation.created_at_ms
         )
 
     def _drop(self) -> None:

@@ -146,6 +146,7 @@ class Settler:
             leg=leg,
             result=result.as_fields(encode_text(result.trace)),
             seen_claims=tuple(seen),
+            epoch_known=self._rooms.account.positions_epoch,
             **rest,
         )
 
@@ -217,11 +218,26 @@ class Settler:
                 log.warning("settle_retry", plan_id=settlement.plan_id, tries=replies_lost, error=str(failed))
                 await self._clock.sleep(RETRY_PAUSE_S)
                 continue
+            if isinstance(outcome, NotSettled) and outcome.why == NOT_LEADER and await self._leads_again():
+                continue
             if isinstance(outcome, NotSettled) and outcome.state == TERMINAL and replies_lost:
                 outcome = Settled(await self._store.epoch())
             if isinstance(outcome, Settled):
                 self._rooms.book.forget(settlement.seen_claims)
+            if isinstance(outcome, Settled) or settlement.expected_state == CLAIMED:
+                self._rooms.mirror.settle(settlement.plan_id, self._clock.now_ms(), _floor_of(outcome))
             return outcome
+
+    async def _leads_again(self) -> bool:
+        """Take the lease back where nobody else has it: it ran out, or was lost with Redis' keys.
+
+        Where another engine has it, the plan's claim is that engine's to settle.
+        """
+        try:
+            return not await self._rooms.lease.renew()
+        except RedisError as failed:
+            log.warning("lease_unread", error=str(failed))
+            return True
 
     async def _epoch_after_all(self, outcome: NotSettled) -> int:
         log.critical("settle_refused", why=outcome.why, state=outcome.state)
@@ -239,6 +255,10 @@ class Settler:
         self._archive(result, fields)
         log.info("decision", **decision_line(result, decision))
         return None
+
+
+def _floor_of(outcome: Settled | NotSettled) -> str:
+    return outcome.floor if isinstance(outcome, Settled) else ""
 
 
 def decision_line(result: Result, decision: Decision | None) -> dict[str, Any]:

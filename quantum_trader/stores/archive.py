@@ -9,6 +9,7 @@ from __future__ import annotations
 import queue
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
@@ -48,6 +49,8 @@ class Archive:
         self._rows: queue.Queue[Row | None] = queue.Queue(QUEUE_MAX)
         self._thread = threading.Thread(target=self._write_on, name="archive", daemon=True)
         self.dropped = 0
+        self.newest: deque[tuple[Result, Mapping[str, str]]] = deque(maxlen=QUEUE_MAX)
+        """For whoever shows and counts results to take away; nothing here knows of them."""
 
     def start(self) -> dict[str, int]:
         """Open the file and begin to write; return the client order ids used so far with their ms."""
@@ -70,6 +73,7 @@ class Archive:
         except queue.Full:
             self.dropped += 1
             log.critical("archive_full", dropped=self.dropped, cure="check the disk under state_dir")
+        self.newest.append((result, fields))
 
     def close(self) -> None:
         """Write what is queued and stop."""

@@ -81,6 +81,11 @@ class Keys:
         """Counter behind the lease's fencing tokens."""
         return self._name("engine", "fencing", account)
 
+    @property
+    def floor(self) -> str:
+        """Oldest stream id that is not settled: where a group made anew begins."""
+        return self._name("engine", "floor")
+
     def processed(self, plan_id: str) -> str:
         """State of a plan: claimed, parked, terminal."""
         return self._name("exec", "processed", plan_id)

@@ -112,7 +112,9 @@ def _parse_bsc(raw: bytes | None, *, required: bool) -> BscHealth:
         return BscHealth(required)
     try:
         health: Any = decode(raw)
-        return BscHealth(required, str(health["state"]), str(health["authority"]))
+        state, authority = str(health["state"]), str(health["authority"])
+        last_good_ms = health.get("last_good_poll_ms")
+        return BscHealth(required, state, authority, last_good_ms if isinstance(last_good_ms, int) else None)
     except (ValueError, KeyError, TypeError):
         return BscHealth(required, UNREADABLE)
 
