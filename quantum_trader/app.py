@@ -77,6 +77,16 @@ class App:
         """What the engine goes by now: an edit, or dry_run by hand, may have replaced what it began with."""
         return self._joined.rules.config if self._joined is not None else self.config
 
+    @property
+    def joined(self) -> Joined | None:
+        """The running parts, once they are joined."""
+        return self._joined
+
+    @property
+    def paper(self) -> EmbeddedExchange | None:
+        """The embedded exchange of paper mode, once started."""
+        return self._paper
+
     # -- life
 
     async def run_until_signalled(self) -> None:
@@ -157,7 +167,8 @@ class App:
             await self._database.close()
         if self._server is not None:
             await self._server.stop()
-        logger.info("stopped")
+        if self._joined is not None:  # a start that was refused says why, and nothing after it
+            logger.info("stopped")
 
     async def _stop_deciding(self, joined: Joined) -> None:
         joined.consumer.stop()

@@ -15,6 +15,7 @@ from quantum_trader.domain.evidence import Reading
 from quantum_trader.joining import Joined
 from quantum_trader.loop_lag import LoopLag
 from quantum_trader.pipeline.upkeep import Chore
+from quantum_trader.questions import LOOK_EVERY_S, Questions
 from quantum_trader.stores.codec import encode
 from quantum_trader.stores.keys import Keys
 from quantum_trader.stores.lease import RENEWAL_S
@@ -69,6 +70,7 @@ class Housekeeping:
             Chore("rules", RULES_EVERY_S, rooms.market.refresh_rules),
             Chore("klines", KLINES_EVERY_S, self.refresh_klines),
             Chore("clock", CLOCK_EVERY_S, self._measure_clock),
+            Chore("questions", LOOK_EVERY_S, Questions(joined, self._keys, self._clock).answer_all),
             Chore("trim", TRIM_EVERY_S, lambda: joined.stream.trim(self._config.streams.plans_kept)),
         ]
 

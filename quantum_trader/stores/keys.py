@@ -64,6 +64,15 @@ class Keys:
         """JSON with a TTL: what the running engine says of itself."""
         return self._name("engine", "status")
 
+    @property
+    def questions(self) -> str:
+        """List of what operators ask the running engine."""
+        return self._name("engine", "questions")
+
+    def answer(self, question_id: str) -> str:
+        """JSON with a TTL: the engine's answer to one question."""
+        return self._name("engine", "answer", question_id)
+
     def lease(self, account: str) -> str:
         """Which engine may claim."""
         return self._name("engine", "lease", account)
