@@ -19,6 +19,7 @@ COMMANDS = {
     "doctor": "Check everything the engine needs, and say the cure of what is wrong.",
     "config": "Check and show the configuration.",
     "bsc": "Run and examine the watchdog.",
+    "alerts": "Try out who is told when a person is needed.",
     "simulator": "Run the embedded exchange alone.",
 }
 

@@ -60,9 +60,9 @@ function tell(found) {
 
 function verdictRow(verdict) {
   const [mark, tone] = MARKS[verdict.ruling] ?? ["?", "warn"];
-  const compared = Object.entries(verdict.evidence ?? {}).map(([name, value]) => `${plain(name)} ${value}`).join(", ");
+  const compared = Object.entries(verdict.evidence ?? {}).filter(([, value]) => value !== null && value !== "").map(([name, value]) => `${plain(name)} ${value}`).join(", ");
   const mode = verdict.mode === "enforce" ? "" : ` (${verdict.mode})`;
   return make("li", {}, make("span", { class: `mark ${tone}`, "aria-hidden": "true" }, mark),
     make("span", {}, make("span", { class: "line" }, make("strong", {}, verdict.gate),
-      make("span", {}, `${verdict.ruling}: ${verdict.code}${mode}`)), make("span", { class: "text" }, compared)));
+      make("span", {}, `${verdict.ruling === verdict.code ? verdict.ruling : `${verdict.ruling}: ${verdict.code}`}${mode}`)), make("span", { class: "text" }, compared)));
 }
