@@ -102,7 +102,7 @@ async def _not_ready(running: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("quantum_trader.web.watch.NOT_READY_AFTER_MS", 500)
     running.venue.faults.clear()
     running.fault(FaultKind.STATUS_BEFORE, preset="503_unknown", count=10_000)
-    monkeypatch.setattr("quantum_trader.web.readiness.POSITIONS_AGE_MS_MAX", 1_000)
+    monkeypatch.setattr("quantum_trader.web.readiness.POSITIONS_AGE_MS_MAX", 8_000)
 
 
 async def _publish(running: House, **fields: Any) -> None:

@@ -65,7 +65,8 @@ async def test_an_engine_that_works_is_ready(running: House) -> None:
 async def test_inc_83_up_is_not_ready_where_the_exchange_cannot_be_read(
     running: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("quantum_trader.web.readiness.POSITIONS_AGE_MS_MAX", 500)
+    monkeypatch.setattr("quantum_trader.web.readiness.POSITIONS_AGE_MS_MAX", 8_000)
+    assert "positions" not in await failing(running)
     running.fault(FaultKind.STATUS_BEFORE, preset="503_unknown", count=10_000)
 
     async def noticed() -> bool:
@@ -237,7 +238,11 @@ async def test_the_bounds_of_live_updates_hold(running: House) -> None:
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         url = running.app.web.url + "/api/events"
         answers = [await session.get(url) for _ in range(CLIENTS_MAX)]
-        assert live.clients == CLIENTS_MAX
+
+        async def all_there() -> bool:
+            return live.clients == CLIENTS_MAX
+
+        await until(all_there, 20, "every page to be served")
         async with session.get(url) as refused:
             assert refused.status == 503
         for _ in range(QUEUE_MAX * 2):  # before any client has had its turn
