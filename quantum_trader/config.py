@@ -38,6 +38,7 @@ from quantum_trader.config_tables import (
     RedisTable,
     StreamsTable,
 )
+from quantum_trader.config_words import given_in_words, problem_in_words
 from quantum_trader.domain.case import Terms
 from quantum_trader.domain.result import plain
 from quantum_trader.domain.sizing import SizingPolicy
@@ -278,12 +279,8 @@ def _explain_one(error: Any, source: Path | None) -> str:
     where = f"environment {name}" if name in os.environ else str(source or "configuration")
     if error["type"] == "extra_forbidden":
         return f"{where}: unknown key {'.'.join(location)}; remove it, or see `quantum-trader config schema`"
-    given = error.get("input")
-    shown = plain(given) if isinstance(given, Decimal) and given.is_finite() else repr(given)
-    if tuple(location[:2]) in SECRETS:
-        shown = "(not shown)"
-    message = error["msg"].removeprefix("Value error, ")
-    return f"{where}: {'.'.join(location)} = {shown}: {message}"
+    key = ".".join(location)
+    return f"{where}: {key} = {given_in_words(error.get('input'), key)}: {problem_in_words(error, key)}"
 
 
 def origin_of(location: tuple[str, ...], path: Path | None) -> str:

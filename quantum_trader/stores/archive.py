@@ -45,7 +45,7 @@ class Archive:
 
     def __init__(self, state_dir: Path, days_kept: int) -> None:
         self._path = state_dir / FILE_NAME
-        self._days_kept = days_kept
+        self.days_kept = days_kept
         self._rows: queue.Queue[Row | None] = queue.Queue(QUEUE_MAX)
         self._thread = threading.Thread(target=self._write_on, name="archive", daemon=True)
         self.dropped = 0
@@ -104,7 +104,7 @@ class Archive:
         return batch
 
     def _write(self, connection: sqlite3.Connection, batch: list[Row]) -> None:
-        oldest_ms = max(row[2] for row in batch) - self._days_kept * DAY_MS
+        oldest_ms = max(row[2] for row in batch) - self.days_kept * DAY_MS
         with connection:
             connection.executemany("INSERT INTO decisions VALUES (?, ?, ?, ?)", [row[:4] for row in batch])
             connection.executemany(
