@@ -35,6 +35,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
     "Set it up": {
         "config": "Check, show and describe the configuration.",
         "bsc": "Run and examine the watchdog.",
+        "alerts": "Try out who is told when a person is needed.",
         "simulator": "Run the embedded exchange alone.",
     },
 }

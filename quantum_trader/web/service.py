@@ -68,7 +68,8 @@ class WebService:
         log.hide([config.http.token.get_secret_value()])
         log.hide(url.get_secret_value() for url in config.alerts.urls)
         self.desk.start()
-        self._begin(self.view.loop_lag.run(), self._take_on(), self._look_on())
+        self._begin(self.view.loop_lag.run(), self._repeat(self._take, TAKE_EVERY_S))
+        self._begin(self._repeat(self._look, LOOK_EVERY_S))
         if config.http.enabled:
             routes = (self._share, *ROUTES, self.metrics.add_routes, self.live.add_routes)
             self._server = HttpServer(config.http, routes, self._clock)
@@ -97,29 +98,28 @@ class WebService:
     def _share(self, app: web.Application) -> None:
         app[VIEW] = self.view
 
-    async def _take_on(self) -> None:
+    async def _take(self) -> None:
         """Take away the results that were written since, beside the plans and not in their way."""
         newest = self._archive.newest
-        while True:
-            while newest:
-                result, fields = newest.popleft()
-                self.view.feed.keep(result, fields)
-                self.metrics.count(result)
-                self.watch.ended(result)
-            await self._clock.sleep(TAKE_EVERY_S)
+        while newest:
+            result, fields = newest.popleft()
+            self.view.feed.keep(result, fields)
+            self.metrics.count(result)
+            self.watch.ended(result)
 
-    async def _look_on(self) -> None:
-        """Once a second: what is compared over time. A fault in here is logged and never ends it."""
+    async def _repeat(self, work: Callable[[], Awaitable[None]], every_s: float) -> None:
+        """Do ``work`` for ever; a fault in it is logged and ends nothing."""
         while True:
             try:
-                await self._look()
+                await work()
             except RedisError as failed:
                 logger.debug("latch_times_unread", error=str(failed))
             except Exception:
                 logger.exception("watch_broken")
-            await self._clock.sleep(LOOK_EVERY_S)
+            await self._clock.sleep(every_s)
 
     async def _look(self) -> None:
+        """Compare what is compared over time."""
         view = self.view
         view.note_waiting()
         if self._looks % BSC_EVERY_LOOKS == 0:
