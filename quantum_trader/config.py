@@ -31,8 +31,10 @@ from quantum_trader.config_tables import (
     AutoDisarmTable,
     BscTable,
     ExchangeTable,
+    HarvestTable,
     HttpTable,
     IntakeTable,
+    IntentBridgeTable,
     LogTable,
     PaperTable,
     RedisTable,
@@ -94,6 +96,8 @@ class Config(BaseSettings):
     bsc: BscTable = BscTable()
     http: HttpTable = HttpTable()
     alerts: AlertsTable = AlertsTable()
+    intent_bridge: IntentBridgeTable = IntentBridgeTable()
+    harvest: HarvestTable = HarvestTable()
     paper: PaperTable = PaperTable()
     log: LogTable = LogTable()
 

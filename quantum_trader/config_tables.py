@@ -110,6 +110,53 @@ class BscTable(Table):
     )
 
 
+class IntentBridgeTable(Table):
+    """The intent bridge: signals on trade.intent become plans."""
+
+    enabled: bool = Field(default=False, description="whether signals become plans; they then trade")
+    sell_opens_short: bool = Field(
+        default=False, description="whether SELL on a flat symbol opens a short; else it is skipped"
+    )
+
+
+class HarvestTable(Table):
+    """Harvest: proposes exits of live positions, by profit and by kill score."""
+
+    mode: Literal["off", "propose", "act"] = Field(
+        default="propose",
+        description="off; propose: writes proposals only; act: also puts the close on the plan stream",
+    )
+    interval_s: int = Field(
+        default=10, ge=1, le=3600, description="seconds between two looks at the positions"
+    )
+    stop_pct: Decimal = Field(
+        default=Decimal("0.02"), gt=0, lt=1, description="share of the entry price that is one R"
+    )
+    cost_bps: Decimal = Field(
+        default=Decimal(10), ge=0, le=1000, description="basis points of the entry price that an exit costs"
+    )
+    kill_threshold: Decimal = Field(
+        default=Decimal("0.60"), gt=0, lt=1, description="kill score from which the whole position should go"
+    )
+    weight_regime_flip: Decimal = Field(
+        default=Decimal("1.0"), ge=0, le=10, description="weight of a lost trend in the kill score"
+    )
+    weight_sigma_spike: Decimal = Field(
+        default=Decimal("0.5"), ge=0, le=10, description="weight of high volatility in the kill score"
+    )
+    weight_ts_drop: Decimal = Field(
+        default=Decimal("0.5"), ge=0, le=10, description="weight of low trend strength in the kill score"
+    )
+    weight_age: Decimal = Field(
+        default=Decimal("0.3"), ge=0, le=10, description="weight of the position's age in the kill score"
+    )
+    model_max_age_s: int = Field(
+        default=300,
+        ge=1,
+        description="seconds for which an external model's inputs count; then computed ones do",
+    )
+
+
 class PaperTable(Table):
     """The embedded exchange of paper mode."""
 

@@ -12,6 +12,7 @@ from quantum_trader.domain.facts import Regime
 from quantum_trader.domain.trading import Kline, SymbolRules
 from quantum_trader.exchange.ports import MarketReads
 from quantum_trader.market.indicators import correlations, regime
+from quantum_trader.market.tendencies import Tendencies, tendencies
 
 KLINES_INTERVAL = "1h"
 KLINES_READ = 101  # 100 closed ones and the open one
@@ -25,6 +26,7 @@ class LiveMarket:
         self._clock = clock
         self._candles: dict[str, Sequence[Kline]] = {}
         self._regimes: dict[str, Reading[Regime]] = {}
+        self._tendencies: dict[str, Reading[Tendencies]] = {}
         self._correlations: dict[str, dict[str, Decimal]] = {}
         self._correlations_at_ms: int | None = None
         self.rules: Reading[Mapping[str, SymbolRules]] | None = None
@@ -39,6 +41,10 @@ class LiveMarket:
     def regime_of(self, symbol: str) -> Reading[Regime] | None:
         """Return the regime of ``symbol``, dated with the close of its newest closed candle."""
         return self._regimes.get(symbol)
+
+    def tendencies_of(self, symbol: str) -> Reading[Tendencies] | None:
+        """Return volatility and trend of ``symbol``, dated with the close of its newest closed candle."""
+        return self._tendencies.get(symbol)
 
     def correlations_of(self, symbol: str) -> Reading[Mapping[str, Decimal]] | None:
         """Return correlations of ``symbol`` with other symbols."""
@@ -56,6 +62,10 @@ class LiveMarket:
             self._regimes[symbol] = Reading(regime(closed), closed[-1].close_time_ms, "klines")
         except (ValueError, ArithmeticError, IndexError):
             self._regimes.pop(symbol, None)  # too young a symbol has no regime: the gate errs on it
+        try:
+            self._tendencies[symbol] = Reading(tendencies(closed), closed[-1].close_time_ms, "klines")
+        except ValueError:
+            self._tendencies.pop(symbol, None)  # likewise: its kill score is unknown
 
     def recompute_correlations(self) -> None:
         """Recompute the table over all candles read so far."""
