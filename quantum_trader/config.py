@@ -131,6 +131,12 @@ class Config(BaseSettings):
                 f"http.host = {self.http.host!r} can be reached from elsewhere, so http.token is needed: "
                 "set QT_HTTP__TOKEN (`openssl rand -hex 32` makes one), or use 127.0.0.1"
             )
+        alert_token = self.http.alert_token.get_secret_value()
+        if alert_token and alert_token == self.http.token.get_secret_value():
+            raise ValueError(
+                "http.alert_token equals http.token: make another one (`openssl rand -hex 32`), "
+                "so that a leaked alert cannot do everything"
+            )
         return self
 
     @classmethod

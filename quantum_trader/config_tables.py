@@ -184,6 +184,14 @@ class HttpTable(Table):
         description="bearer token, 16 characters or more, for changes; beyond loopback for reading as well. "
         "Better in the environment: QT_HTTP__TOKEN, or QT_HTTP__TOKEN_FILE with a path",
     )
+    alert_token: SecretStr = Field(
+        default=SecretStr(""),
+        description="secret in the body of TradingView alerts, which can carry no header; not the one above, "
+        "as it may submit plans and nothing else. Empty: alerts are refused. QT_HTTP__ALERT_TOKEN[_FILE]",
+    )
+    plans_per_min: int = Field(
+        default=120, ge=1, le=60_000, description="plans and alerts taken over HTTP in a minute; then 429"
+    )
     hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="further host names by which the page is reached, as behind a reverse proxy"
     )
@@ -193,7 +201,7 @@ class HttpTable(Table):
     def _split(cls, hosts: Any) -> Any:
         return _parts(hosts)
 
-    @field_validator("token")
+    @field_validator("token", "alert_token")
     @classmethod
     def _long_enough(cls, token: SecretStr) -> SecretStr:
         text = token.get_secret_value().strip()

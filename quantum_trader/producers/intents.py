@@ -8,17 +8,17 @@ own time (INC-65), and its id is a pure function of the signal (INC-05).
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import ROUND_DOWN, Decimal, localcontext
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from quantum_trader.domain.plan import stream_ms
 from quantum_trader.domain.result import plain
 from quantum_trader.domain.timestamps import read_ms
 from quantum_trader.domain.trading import Position, Positions, PositionSide, Side
+from quantum_trader.stores.codec import decode_as_written
 
 SOURCE = "intent_bridge"
 WRAPPERS = ("payload", "data")
@@ -167,8 +167,8 @@ def _text(name: bytes, value: bytes) -> str:
 def _unwrapped(wrapper: str, text: str) -> dict[str, str]:
     """Return the JSON object's plain values as they were written; numbers keep every digit."""
     try:
-        content: Any = json.loads(text, parse_float=str, parse_int=str, parse_constant=str)
-    except (ValueError, RecursionError):
+        content = decode_as_written(text)
+    except ValueError:
         _refuse(wrapper, "a JSON object")
     if not isinstance(content, dict):
         _refuse(wrapper, "a JSON object")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any
 
@@ -29,6 +30,18 @@ def encode_text(value: Any) -> str:
 def decode(text: bytes | str) -> Any:
     """Return the value that ``text`` encodes; raises ``ValueError`` for broken JSON."""
     return orjson.loads(text)
+
+
+def decode_as_written(text: bytes | str) -> Any:
+    """Return the value that ``text`` encodes, with every number as the text that stands there.
+
+    Raises:
+        ValueError: broken JSON, or nested deeper than anyone needs.
+    """
+    try:
+        return json.loads(text, parse_float=str, parse_int=str, parse_constant=str)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def micro_up(amount_usdt: Decimal) -> int:
