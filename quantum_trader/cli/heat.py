@@ -9,8 +9,8 @@ from pathlib import Path
 
 import click
 
-from quantum_trader.cli.common import config_option, json_option, print_json, read_config, with_redis
-from quantum_trader.config import Config, ConfigError
+from quantum_trader.cli.common import config_option, json_option, print_json, read_reach, with_redis
+from quantum_trader.config import ConfigError, load_config
 from quantum_trader.credentials import load_credentials
 from quantum_trader.domain.clock import SystemClock
 from quantum_trader.domain.result import plain
@@ -37,25 +37,25 @@ def command() -> None:
 @json_option
 def report(config_path: Path | None, as_json: bool) -> None:
     """Sum up: how often, what it would have changed, and the PnL difference since."""
-    config = read_config(config_path)
 
     async def work(database: Database, keys: Keys) -> HeatReport:
         entries = await calibrated_entries(database, keys)
-        return report_of(entries, await _marks(config) if entries else {})
+        return report_of(entries, await _marks(config_path) if entries else {})
 
-    found = with_redis(config, work)
+    found = with_redis(read_reach(config_path), work)
     if as_json:
         print_json(found.as_record())
     else:
         click.echo("\n".join(_lines(found)))
 
 
-async def _marks(config: Config) -> Mapping[str, Decimal]:
+async def _marks(config_path: Path | None) -> Mapping[str, Decimal]:
     """Return the mark prices of now; none where they cannot be had, and stderr says why."""
-    url = config.rest_url or paper_exchange_url(config.state_dir)
-    if not url:
-        return {}
     try:
+        config = load_config(config_path)
+        url = config.rest_url or paper_exchange_url(config.state_dir)
+        if not url:
+            return {}
         keys = load_credentials(config)
         settings = ExchangeSettings(url, keys.api_key, keys.api_secret, config.exchange.recv_window_ms)
         return await _read_marks(connect(settings, SystemClock()))

@@ -36,11 +36,17 @@ class IntentBridge:
         while True:
             while not self._is_on:
                 await self._view.clock.sleep(IDLE_S)
-            await self._stream.ensure_group()
+            await self._join_stream()
             while self._is_on and (left := await self._stream.pending()):
                 await self._carry(left)
             while self._is_on:
                 await self._carry(await self._stream.new())
+
+    async def _join_stream(self) -> None:
+        """Begin with the oldest signal that might still trade, where nobody has read the stream before."""
+        oldest_ms = self._view.clock.now_ms() - self._terms.age_ms_max
+        if await self._stream.ensure_group(oldest_ms):
+            log.info("intent_bridge_begins", oldest_ms=oldest_ms)
 
     @property
     def _is_on(self) -> bool:
@@ -75,7 +81,7 @@ class IntentBridge:
             positions = await self._view.read_positions()
             if positions is not None:
                 return plan_of(intent, positions.value, now_ms, terms)
-            if now_ms - intent.issued_at_ms > max(terms.open_age_ms_max, terms.exit_age_ms_max):
+            if now_ms - intent.issued_at_ms > terms.age_ms_max:
                 return Skip("stale")
             await self._view.clock.sleep(BLIND_PAUSE_S)
         return None

@@ -76,6 +76,11 @@ class BridgeTerms:
     exit_age_ms_max: int
     sell_opens_short: bool
 
+    @property
+    def age_ms_max(self) -> int:
+        """Beyond this age a signal can neither open nor close."""
+        return max(self.open_age_ms_max, self.exit_age_ms_max)
+
 
 def read_intent(stream_id: str, raw: Mapping[bytes, bytes]) -> Intent:
     """Read one entry of the stream.

@@ -35,13 +35,20 @@ class IntentStream:
         self._redis = database.client
         self._keys = keys
 
-    async def ensure_group(self) -> None:
-        """Create stream and group at id 0, where signals written before the first start still stand."""
+    async def ensure_group(self, oldest_ms: int) -> bool:
+        """Create stream and group where signals of ``oldest_ms`` stand; true if there was none.
+
+        What is older could only be skipped: years of signals must not become a flood of events.
+        """
         try:
-            await self._redis.xgroup_create(self._keys.intents, INTENT_GROUP, id="0", mkstream=True)
+            await self._redis.xgroup_create(
+                self._keys.intents, INTENT_GROUP, id=f"{oldest_ms}-0", mkstream=True
+            )
         except ResponseError as exists:
             if "BUSYGROUP" not in str(exists):
                 raise
+            return False
+        return True
 
     async def pending(self) -> list[Signal]:
         """Return the oldest signals that were delivered before and never acknowledged."""

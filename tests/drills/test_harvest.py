@@ -10,10 +10,11 @@ from typing import Any
 
 import aiohttp
 import pytest
-from support.house import House, engine, exchange, house, until
+from support.house import House, engine, exchange, house, signed, until
 
+from quantum_trader.pipeline.rules import RulesInForce
 from quantum_trader.producers.harvest import Harvest
-from quantum_trader.producers.view import Settings, View
+from quantum_trader.producers.view import View
 from quantum_trader.stores.harvest import HarvestStore
 from quantum_trader.stores.results import as_text
 
@@ -33,7 +34,7 @@ class Watcher:
         assert joined is not None
         self.running, self.rooms = running, joined.rooms
         view = View(
-            Settings(running.app.config),
+            RulesInForce(running.app.config),
             self.rooms.account,
             self.rooms.market,
             self.rooms.ledger,
@@ -155,6 +156,23 @@ async def test_a_short_is_harvested_when_the_price_falls(tmp_path: Path) -> None
         await watcher.at("0.95")
         result = (await harvest_results(running, 1))[0]
         assert (result["side"], result["action"], result["filled_qty"]) == ("BUY", "PARTIAL_25", "5")
+
+
+async def test_in_hedge_mode_the_leg_that_earned_is_harvested_and_the_other_left_alone(
+    tmp_path: Path,
+) -> None:
+    async with exchange() as (venue, url):
+        await signed("POST", url, "/fapi/v1/positionSide/dual", {"dualSidePosition": "true"})
+        async with engine(tmp_path, venue, url, **acting()) as running:
+            for side, leg in (("BUY", "LONG"), ("SELL", "SHORT")):
+                opened = await running.open(side=side, positionSide=leg, qty=20)
+                assert opened["decision"] == "FILLED", opened
+            watcher = Watcher(running)
+            await watcher.model(**CALM)
+            await watcher.at("1.05")
+            result = (await harvest_results(running, 1))[0]
+            assert (result["side"], result["action"], result["filled_qty"]) == ("SELL", "PARTIAL_25", "5")
+            assert [one["position_side"] for one in await proposals(running)] == ["LONG"]
 
 
 async def test_a_high_kill_score_is_proposed_once_an_episode(tmp_path: Path) -> None:

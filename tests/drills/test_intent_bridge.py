@@ -181,6 +181,18 @@ async def test_signals_of_a_stop_are_carried_over_by_the_next_life(tmp_path: Pat
             assert (closed["decision"], closed["effect"]) == ("FILLED", "CLOSE")
 
 
+async def test_signals_from_before_the_bridge_was_switched_on_count_while_they_could_still_trade(
+    tmp_path: Path,
+) -> None:
+    async with exchange() as (venue, url):
+        async with engine(tmp_path, venue, url) as before:
+            await before.redis.xadd(before.keys.intents, SELL, id="1500000000000-0")  # type: ignore[arg-type]
+            await signal(before, **BUY)
+        async with engine(tmp_path, venue, url, **BRIDGE) as after:
+            assert (await results(after, 1))[0]["effect"] == "OPEN"
+            assert await after.events("INTENT_SKIPPED") == []
+
+
 async def test_a_broken_bridge_starts_again_and_disturbs_no_plan(bridged: House) -> None:
     await signal(bridged, **BUY)
     await results(bridged, 1)

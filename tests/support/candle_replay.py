@@ -17,10 +17,11 @@ from typing import Any, cast
 from quantum_trader.config import Config
 from quantum_trader.domain.trading import Account, Kline, Leg, Position, Positions
 from quantum_trader.market.live import LiveMarket
+from quantum_trader.pipeline.rules import RulesInForce
 from quantum_trader.positions.ledger import Ledger, LedgerEntry
 from quantum_trader.positions.live import LiveAccount
 from quantum_trader.producers.harvest import Harvest
-from quantum_trader.producers.view import Settings, View
+from quantum_trader.producers.view import View
 from quantum_trader.stores.connection import Database
 from quantum_trader.stores.harvest import HarvestStore
 from quantum_trader.stores.keys import Keys
@@ -94,7 +95,7 @@ class Replay:
         self._market = LiveMarket(cast("Any", self), self.clock)
         self._ledger = Ledger()
         view = View(
-            Settings(self.config),
+            RulesInForce(self.config),
             self._live,
             self._market,
             self._ledger,
