@@ -225,6 +225,19 @@ async def test_harvest_off_looks_at_nothing(tmp_path: Path) -> None:
         assert await proposals(running) == []
 
 
+async def test_the_engine_harvests_by_itself_as_soon_as_an_edit_tells_it_to(tmp_path: Path) -> None:
+    table = {"mode": "off", "interval_s": 1, "kill_threshold": "0.5"}
+    async with house(tmp_path, harvest=table) as running:
+        await running.open(qty=40)
+        joined = running.app._joined
+        assert joined is not None
+        harvest = running.app.config.harvest.model_copy(update={"mode": "act"})
+        joined.rules.replace(running.app.config.model_copy(update={"harvest": harvest}))
+        result = (await harvest_results(running, 1))[0]
+        assert (result["decision"], result["effect"]) == ("FILLED", "CLOSE")
+        assert joined.crew.counts()["harvest"]["proposed"] == 1
+
+
 # -- INC-62
 
 
