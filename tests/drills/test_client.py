@@ -127,7 +127,7 @@ async def run_example(paper: House, *words: str, **environment: str) -> str:
         stderr=asyncio.subprocess.PIPE,
         cwd=paper.app.config.state_dir,
     )
-    said, complained = await asyncio.wait_for(process.communicate(), 60)
+    said, complained = await asyncio.wait_for(process.communicate(), 180)
     assert process.returncode == 0, complained.decode()
     return said.decode()
 

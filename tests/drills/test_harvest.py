@@ -21,6 +21,9 @@ from quantum_trader.stores.results import as_text
 BY_HAND = {"interval_s": 3600}
 """The drill looks at the positions itself, when it has set the price."""
 
+PATIENT: dict[str, Any] = {"exchange": {"request_timeout_s": 5}}
+"""The drill's own reads have no second try, as a chore has: a loaded machine may take its time."""
+
 CALM = {"sigma": "0.01", "ts": "0.5", "p_trend": "0.9", "p_chop": "0.1", "p_mr": "0"}
 LOST = CALM | {"p_trend": "0.2", "p_chop": "0.8"}
 CRITICAL = LOST | {"sigma": "0.03"}
@@ -97,13 +100,14 @@ async def harvest_results(running: House, count: int) -> list[dict[str, str]]:
         found = [one for one in await running.results() if one["source"] == "harvest"]
         return found if len(found) >= count else None
 
-    found: list[dict[str, str]] = await until(ended, 30, f"{count} results of harvest")
+    found: list[dict[str, str]] = await until(ended, 60, f"{count} results of harvest")
     assert len(found) == count
     return found
 
 
 def acting(heat: str = "shadow", **harvest: Any) -> dict[str, Any]:
     return {
+        **PATIENT,
         "harvest": {**BY_HAND, "mode": "act", **harvest},
         "gates": {"portfolio_heat": {"mode": heat}},
     }
@@ -114,7 +118,7 @@ def acting(heat: str = "shadow", **harvest: Any) -> dict[str, Any]:
 
 async def test_each_rung_is_proposed_once_a_position_also_across_restarts(tmp_path: Path) -> None:
     async with exchange() as (venue, url):
-        async with engine(tmp_path, venue, url, harvest=BY_HAND) as before:
+        async with engine(tmp_path, venue, url, harvest=BY_HAND, **PATIENT) as before:
             await before.open()
             watcher = Watcher(before)
             await watcher.model(**CALM)
@@ -123,7 +127,7 @@ async def test_each_rung_is_proposed_once_a_position_also_across_restarts(tmp_pa
             assert await actions(before) == ["PARTIAL_25"]
             await Watcher(before).at("1.05")
             assert await actions(before) == ["PARTIAL_25"]
-        async with engine(tmp_path, venue, url, harvest=BY_HAND) as after:
+        async with engine(tmp_path, venue, url, harvest=BY_HAND, **PATIENT) as after:
             watcher = Watcher(after)
             await watcher.model(**CALM)
             for factor in ("1.05", "1.09", "1.05", "1.13", "1.20"):
@@ -134,7 +138,7 @@ async def test_each_rung_is_proposed_once_a_position_also_across_restarts(tmp_pa
 
 
 async def test_a_new_position_of_the_same_symbol_has_a_ladder_of_its_own(tmp_path: Path) -> None:
-    async with house(tmp_path, harvest=BY_HAND) as running:
+    async with house(tmp_path, harvest=BY_HAND, **PATIENT) as running:
         watcher = Watcher(running)
         await watcher.model(**CALM)
         for _ in range(2):
@@ -176,7 +180,7 @@ async def test_in_hedge_mode_the_leg_that_earned_is_harvested_and_the_other_left
 
 
 async def test_a_high_kill_score_is_proposed_once_an_episode(tmp_path: Path) -> None:
-    async with house(tmp_path, harvest=BY_HAND) as running:
+    async with house(tmp_path, harvest=BY_HAND, **PATIENT) as running:
         await running.open()
         watcher = Watcher(running)
         for inputs in (LOST, LOST, CALM, LOST, LOST):
@@ -190,7 +194,7 @@ async def test_a_high_kill_score_is_proposed_once_an_episode(tmp_path: Path) -> 
 
 
 async def test_a_proposal_names_source_and_time_of_what_it_was_made_from(tmp_path: Path) -> None:
-    async with house(tmp_path, harvest=BY_HAND) as running:
+    async with house(tmp_path, harvest=BY_HAND, **PATIENT) as running:
         await running.open()
         watcher = Watcher(running)
         await watcher.model(**LOST)
@@ -205,7 +209,7 @@ async def test_a_proposal_names_source_and_time_of_what_it_was_made_from(tmp_pat
 
 
 async def test_inc_63_a_model_that_is_stale_or_nameless_gives_way_to_the_candles(tmp_path: Path) -> None:
-    async with house(tmp_path, harvest={**BY_HAND, "kill_threshold": "0.0001"}) as running:
+    async with house(tmp_path, harvest={**BY_HAND, "kill_threshold": "0.0001"}, **PATIENT) as running:
         await running.open()
         watcher = Watcher(running)
         await watcher.model(**CRITICAL, timestamp="1500000000000")
@@ -217,7 +221,7 @@ async def test_inc_63_a_model_that_is_stale_or_nameless_gives_way_to_the_candles
 
 
 async def test_harvest_off_looks_at_nothing(tmp_path: Path) -> None:
-    async with house(tmp_path, harvest={**BY_HAND, "mode": "off"}) as running:
+    async with house(tmp_path, harvest={**BY_HAND, "mode": "off"}, **PATIENT) as running:
         await running.open()
         watcher = Watcher(running)
         await watcher.model(**CRITICAL)
@@ -261,7 +265,7 @@ async def test_inc_62_no_position_no_proposal_whatever_redis_says(tmp_path: Path
 
 
 async def test_inc_62_a_failed_or_old_read_proposes_nothing(tmp_path: Path) -> None:
-    async with house(tmp_path, harvest=BY_HAND) as running:
+    async with house(tmp_path, harvest=BY_HAND, **PATIENT) as running:
         await running.open()
         watcher = Watcher(running)
         await watcher.model(**CRITICAL)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from support.house import House, engine, exchange, house, until
 
@@ -14,7 +15,10 @@ from quantum_trader.exchange.simulator import FaultKind
 from quantum_trader.stores.keys import CONSUMER, INTENT_GROUP
 from quantum_trader.stores.results import as_text
 
-BRIDGE = {"intent_bridge": {"enabled": True}}
+BRIDGE: dict[str, Any] = {
+    "intent_bridge": {"enabled": True},
+    "intake": {"max_age_s": 600, "exit_max_age_s": 600},
+}
 BUY = {"symbol": "XRPUSDT", "side": "BUY", "confidence": "0.8", "qty": "20"}
 SELL = BUY | {"side": "SELL"}
 
@@ -40,7 +44,7 @@ async def results(running: House, count: int) -> list[dict[str, str]]:
         found = await running.results()
         return found if len(found) >= count and await waiting(running) == 0 else None
 
-    found: list[dict[str, str]] = await until(ended, 30, f"{count} results and no signal left")
+    found: list[dict[str, str]] = await until(ended, 60, f"{count} results and no signal left")
     assert len(found) == count
     return found
 
@@ -56,7 +60,7 @@ async def skipped(running: House, count: int = 1) -> list[dict[str, str]]:
         events = await running.events("INTENT_SKIPPED")
         return events if len(events) >= count else None
 
-    found: list[dict[str, str]] = await until(there, 30, f"{count} skipped signals")
+    found: list[dict[str, str]] = await until(there, 60, f"{count} skipped signals")
     return found
 
 
@@ -90,6 +94,9 @@ async def test_skips_are_seen_in_an_event_and_a_counter(bridged: House) -> None:
     assert joined is not None
     counts = joined.crew.counts()["intent_bridge"]
     assert counts == {"skipped_flat_sell": 1, "forwarded": 1, "skipped_position_exists": 1}
+    async with aiohttp.ClientSession() as session, session.get(f"{bridged.app.web.url}/metrics") as answer:
+        metrics = await answer.text()
+    assert 'quantum_trader_producer_done{producer="intent_bridge",what="skipped_flat_sell"} 1.0' in metrics
 
 
 async def test_what_is_no_signal_becomes_a_dead_letter_with_its_reason(bridged: House) -> None:
@@ -124,7 +131,7 @@ async def test_inc_05_a_redelivered_signal_gives_no_second_order(bridged: House)
 
 
 async def test_inc_05_signals_of_one_symbol_at_one_moment_are_different_plans(bridged: House) -> None:
-    stamp = {"timestamp": "1795000000"}
+    stamp = {"timestamp": "1500000000"}
     first, second = await signal(bridged, **BUY, **stamp), await signal(bridged, **BUY, **stamp)
     events = await skipped(bridged, 2)
     assert {event["reason"] for event in events} == {"stale"}

@@ -31,6 +31,7 @@ def config(state_dir: Path) -> Config:
         state_dir=state_dir,
         gates={**WIDE_GATES, "portfolio_heat": heat},
         intent_bridge={"enabled": True},
+        intake={"max_age_s": 600, "exit_max_age_s": 600},
         harvest={"mode": "act", "interval_s": 1, "kill_threshold": "0.5"},
         paper={"klines": (str(XRP_5M),), "speed": 60},
         http={"port": 0},
