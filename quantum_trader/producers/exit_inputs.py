@@ -20,6 +20,7 @@ CANDLES_AGE_MS_MAX = 2 * 3_600_000
 AHEAD_MS_MAX = 5_000
 SUM_TOLERANCE = Decimal("0.01")
 DIGITS_MAX = 30
+PLACES = Decimal("1e-8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,4 +106,4 @@ def _ratio(written: Mapping[str, str], name: str) -> Decimal:
         number = Decimal("NaN")
     if not (number.is_finite() and 0 <= number <= 1):
         raise _Unusable(f"{name} is no number from 0 to 1")
-    return number
+    return number.quantize(PLACES)

@@ -13,6 +13,7 @@ import structlog
 
 from quantum_trader.producers.intents import BridgeTerms, Intent, NoSignal, Skip, plan_of, read_intent
 from quantum_trader.producers.view import View
+from quantum_trader.stores.connection import RedisError
 from quantum_trader.stores.intents import IntentStream, Signal
 
 IDLE_S = 1.0
@@ -55,13 +56,19 @@ class IntentBridge:
     async def _carry(self, signals: list[Signal]) -> None:
         for signal in signals:
             try:
-                intent = read_intent(signal.stream_id, signal.raw)
+                await self._settle(signal, read_intent(signal.stream_id, signal.raw))
             except NoSignal as wrong:
                 log.warning("dead_letter", stream_id=signal.stream_id, reason=str(wrong))
-                self.counts["dead"] += 1
-                await self._stream.bury(signal, str(wrong))
-            else:
-                await self._settle(signal, intent)
+                await self._bury(signal, str(wrong))
+            except RedisError:
+                raise
+            except Exception:  # a bug of ours must not hold up the signals behind this one
+                log.exception("intent_failed", stream_id=signal.stream_id)
+                await self._bury(signal, "internal_error")
+
+    async def _bury(self, signal: Signal, reason: str) -> None:
+        self.counts["dead"] += 1
+        await self._stream.bury(signal, reason)
 
     async def _settle(self, signal: Signal, intent: Intent) -> None:
         outcome = await self._outcome(intent)

@@ -186,7 +186,7 @@ def _quantity(fields: Mapping[str, str]) -> Decimal:
     if not fields.get("position_size_usd"):
         _refuse("qty", "a number above 0, or position_size_usd and price")
     notional, price = _positive(fields, "position_size_usd"), _positive(fields, "price")
-    with localcontext(prec=50):
+    with localcontext(prec=80):  # 20 digits over 20 decimal places, exactly enough
         quantity = (notional / price).quantize(QUANTITY_PLACES, rounding=ROUND_DOWN)
     if quantity <= 0:
         _refuse("position_size_usd", "enough for some quantity at this price")

@@ -36,12 +36,14 @@ def decode_as_written(text: bytes | str) -> Any:
     """Return the value that ``text`` encodes, with every number as the text that stands there.
 
     Raises:
-        ValueError: broken JSON, or nested deeper than anyone needs.
+        ValueError: broken JSON, nested deeper than anyone needs, or text that no UTF-8 can hold.
     """
     try:
-        return json.loads(text, parse_float=str, parse_int=str, parse_constant=str)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
+        value = json.loads(text, parse_float=str, parse_int=str, parse_constant=str)
+        encode(value)
+    except (RecursionError, TypeError) as impossible:
+        raise ValueError(f"no usable JSON: {impossible}") from None
+    return value
 
 
 def micro_up(amount_usdt: Decimal) -> int:

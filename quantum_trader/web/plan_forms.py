@@ -38,6 +38,16 @@ ALERT_FIELDS = frozenset(
 )
 CARRIED = ("price", "leverage", "confidence", "positionSide", "comment")
 
+MALFORMED = {
+    "price": "a decimal number without exponent",
+    "confidence": "a decimal number without exponent",
+    "kill_score": "a decimal number without exponent",
+    "leverage": "a whole number, 1 or more",
+    "timestamp": "seconds, milliseconds or ISO 8601",
+    "positionSide": "one of BOTH, LONG, SHORT",
+    "venue": "binance, or nothing",
+}
+
 _TICKER = re.compile(r"(?:(?P<venue>[A-Z0-9_]+):)?(?P<symbol>[A-Z0-9_]{2,40}?)(?:\.P|PERP)?", re.ASCII)
 
 
@@ -116,17 +126,6 @@ def checked(fields: Mapping[str, str], now_ms: int) -> Plan | Refused:
     if isinstance(entry, Plan) and entry.malformed and not entry.says_exit:
         raise BadForm(entry.malformed[0], MALFORMED.get(entry.malformed[0], "cannot be read"))
     return entry
-
-
-MALFORMED = {
-    "price": "a decimal number without exponent",
-    "confidence": "a decimal number without exponent",
-    "kill_score": "a decimal number without exponent",
-    "leverage": "a whole number, 1 or more",
-    "timestamp": "seconds, milliseconds or ISO 8601",
-    "positionSide": "one of BOTH, LONG, SHORT",
-    "venue": "binance, or nothing",
-}
 
 
 def _plain(name: str, value: Any) -> str:

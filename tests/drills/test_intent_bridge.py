@@ -12,6 +12,8 @@ import pytest
 from support.house import House, engine, exchange, house, until
 
 from quantum_trader.exchange.simulator import FaultKind
+from quantum_trader.producers import intent_bridge
+from quantum_trader.producers.intents import Intent
 from quantum_trader.stores.keys import CONSUMER, INTENT_GROUP
 from quantum_trader.stores.results import as_text
 
@@ -109,6 +111,24 @@ async def test_what_is_no_signal_becomes_a_dead_letter_with_its_reason(bridged: 
     assert letter["reason"] == "invalid_side: BUY or SELL"
     assert (letter["stream_id"], letter["stream"], letter["side"]) == (name, bridged.keys.intents, "UP")
     assert await waiting(bridged) == 0
+
+
+async def test_a_bug_of_ours_in_one_signal_does_not_hold_up_the_next(
+    bridged: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan_of = intent_bridge.plan_of
+
+    def failing(intent: Intent, *known: Any) -> Any:
+        if intent.source == "poison":
+            raise ZeroDivisionError
+        return plan_of(intent, *known)
+
+    monkeypatch.setattr(intent_bridge, "plan_of", failing)
+    await signal(bridged, **BUY, source="poison")
+    await signal(bridged, **BUY)
+    assert (await results(bridged, 1))[0]["decision"] == "FILLED"
+    letter = as_text((await bridged.redis.xrange(bridged.keys.dead_letters))[0][1])
+    assert (letter["reason"], letter["source"]) == ("internal_error", "poison")
 
 
 async def test_inc_05_a_redelivered_signal_gives_no_second_order(bridged: House) -> None:

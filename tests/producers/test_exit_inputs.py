@@ -78,6 +78,11 @@ def test_inc_63_a_model_without_source_time_or_sense_is_not_used_and_that_is_sai
     assert found.provenance(NOW_MS)["source"] == "klines"
 
 
+def test_a_model_may_write_numbers_as_its_language_does_and_none_grows_beyond_eight_places() -> None:
+    assert chosen(WRITTEN | {"sigma": "1.5e-05"}).sigma == Decimal("0.000015")
+    assert str(chosen(WRITTEN | {"sigma": "1e-999999"}).sigma) == "0E-8"
+
+
 def test_without_a_model_the_candles_count_until_they_are_two_hours_old() -> None:
     edge = Reading(COMPUTED.value, NOW_MS - CANDLES_AGE_MS_MAX, "klines")
     assert chosen(None, edge).reading == edge

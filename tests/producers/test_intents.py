@@ -14,7 +14,7 @@ from support.cases import position, positions
 
 from quantum_trader.domain.plan import Plan, stream_ms
 from quantum_trader.domain.trading import Positions
-from quantum_trader.pipeline.intake import read_entry
+from quantum_trader.pipeline.intake import Refused, read_entry
 from quantum_trader.producers.intents import BridgeTerms, Intent, NoSignal, Skip, plan_of, read_intent
 
 STREAM_ID = "1795000000000-3"
@@ -91,6 +91,7 @@ def test_every_digit_of_a_wrapped_number_is_kept() -> None:
         ({"payload": "{"}, "invalid_payload: a JSON object"),
         ({"payload": "[1]"}, "invalid_payload"),
         ({"data": "[" * 60_000}, "invalid_data"),
+        ({"payload": '{"symbol": "\\ud800"}'}, "invalid_payload"),
         ({"payload": "x" * 70_000}, "invalid_payload: at most 65536 characters"),
         ({"source": "x" * 5000}, "invalid_source: at most 4096"),
     ],
@@ -116,6 +117,14 @@ def test_a_size_in_dollars_is_notional_and_not_multiplied_by_leverage() -> None:
     assert found.quantity == Decimal("1.5")
     third = intent(qty=None, position_size_usd="100", price="3")
     assert third.quantity == Decimal("33.333333333333")
+
+
+def test_the_largest_notional_over_the_smallest_price_is_still_a_number() -> None:
+    found = intent(qty=None, position_size_usd="9" * 20, price="0." + "0" * 19 + "1")
+    assert found.quantity == Decimal("9" * 20 + "0" * 20)
+    read = read_entry(STREAM_ID, raw(plan_of(found, FLAT, NOW_MS, TERMS)))  # type: ignore[arg-type]
+    assert isinstance(read, Refused)
+    assert read.reason == "invalid_qty"
 
 
 # -- identity

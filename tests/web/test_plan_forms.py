@@ -100,7 +100,8 @@ def test_numbers_in_json_keep_every_digit() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"buy", b"[1]", b'"x"', b"\xff\xfe", b"[" * 9000, b'{"a": [1]}', b'{"a": {}}']
+    "body",
+    [b"", b"buy", b"[1]", b'"x"', b"\xff\xfe", b"[" * 9000, b'{"a": [1]}', b'{"a": {}}', b'{"a": "\\ud800"}'],
 )
 def test_what_is_no_flat_json_object_is_refused(body: bytes) -> None:
     with pytest.raises(BadForm):
