@@ -146,6 +146,7 @@ class App:
         self._reloader = Reloader(self._source, self._load, joined.rules, joined.stream.publish, self._clock)
         self._reloader.start()
         self._consuming = asyncio.create_task(joined.consumer.run(), name="consumer")
+        joined.crew.start()
         logger.info("ready", after_s=round(self._clock.monotonic_s() - self._started_s, 3))
 
     async def stop(self) -> None:
@@ -171,6 +172,7 @@ class App:
             logger.info("stopped")
 
     async def _stop_deciding(self, joined: Joined) -> None:
+        await joined.crew.stop()
         joined.consumer.stop()
         if self._consuming is not None:
             await asyncio.gather(self._consuming, return_exceptions=True)

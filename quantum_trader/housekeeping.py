@@ -118,10 +118,11 @@ class Housekeeping:
             await self._refresh_positions()
 
     async def refresh_klines(self) -> None:
-        """Read the candles of every symbol that may be opened; raises ``ExchangeError``."""
+        """Read the candles of every symbol that may be opened or is held; raises ``ExchangeError``."""
         joined = self._joined
         universe = joined.consumer.operator.policy.universe if joined.consumer.operator else frozenset()
-        for symbol in sorted(universe | set(self._config.symbols)):
+        held = joined.rooms.account.positions.value.symbols if joined.rooms.account.positions else frozenset()
+        for symbol in sorted(universe | held | set(self._config.symbols)):
             if joined.rooms.market.rules_of(symbol) is not None or joined.rooms.market.rules is None:
                 await joined.rooms.market.refresh_klines(symbol)
         joined.rooms.market.recompute_correlations()
@@ -161,6 +162,7 @@ class Housekeeping:
             "plans_seen": joined.consumer.plans_seen,
             "plans_in_flight": joined.consumer.in_flight,
             "backlog": await joined.stream.backlog(),
+            "producers": joined.crew.counts(),
             "positions": len(rooms.account.positions.value) if rooms.account.positions else None,
             "positions_age_ms": now_ms - rooms.account.positions.read_at_ms
             if rooms.account.positions

@@ -20,6 +20,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "status": "Whether the engine runs and works.",
         "why": "Why nothing trades; what became of a plan; what stops a symbol.",
         "positions": "What the exchange and the ledger hold, and BSC's limits.",
+        "heat": "What the portfolio heat makes of proposed closes.",
         "lag": "How far the engine is behind, and what could not be read.",
         "verify": "Check the running engine's promises one by one.",
     },

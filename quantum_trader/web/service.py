@@ -20,7 +20,7 @@ from quantum_trader.joining import Joined
 from quantum_trader.stores.archive import Archive
 from quantum_trader.stores.connection import RedisError
 from quantum_trader.stores.keys import Keys
-from quantum_trader.web import api, changes, health, page
+from quantum_trader.web import api, changes, health, page, plan_intake
 from quantum_trader.web.live import LiveFeed
 from quantum_trader.web.metrics import Metrics
 from quantum_trader.web.server import AddRoutes, HttpServer
@@ -30,7 +30,13 @@ from quantum_trader.web.watch import Watch
 TAKE_EVERY_S = 0.25
 LOOK_EVERY_S = 1.0
 BSC_EVERY_LOOKS = 5
-ROUTES: tuple[AddRoutes, ...] = (health.add_routes, api.add_routes, changes.add_routes, page.add_routes)
+ROUTES: tuple[AddRoutes, ...] = (
+    health.add_routes,
+    api.add_routes,
+    changes.add_routes,
+    plan_intake.add_routes,
+    page.add_routes,
+)
 """Routes of other parts stand here too: one line each."""
 
 logger = structlog.get_logger()
@@ -65,7 +71,7 @@ class WebService:
     async def start(self) -> None:
         """Begin to watch, and to listen unless ``http.enabled`` is false."""
         config = self.view.config
-        log.hide([config.http.token.get_secret_value()])
+        log.hide(one.get_secret_value() for one in (config.http.token, config.http.alert_token))
         log.hide(url.get_secret_value() for url in config.alerts.urls)
         self.desk.start()
         self._begin(self.view.loop_lag.run(), self._repeat(self._take, TAKE_EVERY_S))
