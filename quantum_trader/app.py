@@ -15,7 +15,7 @@ import structlog
 
 from quantum_trader import __version__, log
 from quantum_trader.bsc.service import BscService, Outlet, open_offices
-from quantum_trader.config import Config, TradingMode
+from quantum_trader.config import Config, TradingMode, load_config
 from quantum_trader.credentials import Credentials, load_credentials
 from quantum_trader.domain.clock import Clock, SystemClock
 from quantum_trader.exchange.binance import Exchange, connect
@@ -25,6 +25,7 @@ from quantum_trader.exchange.simulator import AccountSettings, EmbeddedExchange,
 from quantum_trader.housekeeping import Housekeeping
 from quantum_trader.joining import Joined, Joiner
 from quantum_trader.pipeline.upkeep import Upkeep
+from quantum_trader.reload import Reloader
 from quantum_trader.stores.address import embedded_url, note_paper_exchange
 from quantum_trader.stores.archive import Archive
 from quantum_trader.stores.codec import encode
@@ -32,7 +33,9 @@ from quantum_trader.stores.connection import Database, RedisError
 from quantum_trader.stores.embedded import EmbeddedServer
 from quantum_trader.stores.keys import Keys
 from quantum_trader.stores.lease import TTL_MS, Lease
+from quantum_trader.stores.mirror import Mirror
 from quantum_trader.stores.persistence import volatility_of
+from quantum_trader.web.service import WebService
 
 RETRY_PAUSE_S = 1.0
 DRAIN_S = 30.0
@@ -47,14 +50,18 @@ class StartRefused(Exception):
 class App:
     """One engine: one account, one Redis, one exchange."""
 
-    def __init__(self, config: Config, clock: Clock | None = None) -> None:
+    def __init__(self, config: Config, clock: Clock | None = None, source: Path | None = None) -> None:
+        """``source`` is the file that ``config`` came from; edits of it are taken over."""
         self.config = config
+        self._source = source
+        self._reloader: Reloader | None = None
         self._clock = clock or SystemClock()
         self._keys = Keys(config.redis.namespace)
         self._started_s = self._clock.monotonic_s()
         self._server: EmbeddedServer | None = None
         self._paper: EmbeddedExchange | None = None
         self._archive = Archive(config.state_dir, config.streams.archive_days)
+        self._mirror = Mirror.on_disk(config.state_dir)
         self._upkeep: Upkeep | None = None
         self._bsc: BscService | None = None
         self._consuming: asyncio.Task[None] | None = None
@@ -62,6 +69,12 @@ class App:
         self._exchange: Exchange | None = None
         self._exchange_url = ""
         self._joined: Joined | None = None
+        self.web = WebService(lambda: self.config_in_force, self._archive, self._clock)
+
+    @property
+    def config_in_force(self) -> Config:
+        """What the engine goes by now: an edit, or dry_run by hand, may have replaced what it began with."""
+        return self._joined.rules.config if self._joined is not None else self.config
 
     # -- life
 
@@ -75,6 +88,7 @@ class App:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self.reload)
         starting = asyncio.create_task(self.start())
         stopping = asyncio.create_task(stop.wait())
         try:
@@ -89,9 +103,15 @@ class App:
             stopping.cancel()
             await self.stop()
 
+    def reload(self) -> None:
+        """Have the configuration read again; before the start is over there is nothing to replace."""
+        if self._reloader is not None:
+            self._reloader.request()
+
     async def start(self) -> None:
         """Join the parts, take the lease, read the first facts, and begin to consume."""
         self.config.state_dir.mkdir(parents=True, exist_ok=True)
+        await self.web.start()
         credentials = load_credentials(self.config)
         log.hide((credentials.api_key, credentials.api_secret) if self._is_real else ())
         self._database = await self._open_database()
@@ -101,32 +121,29 @@ class App:
         account = await self._wait_for_account(self._exchange)
         lease = Lease(self._database, self._keys, account, _owner(), self._clock)
         await self._take_lease(lease)
-        joiner = Joiner(self.config, self._database, self._exchange, self._archive, self._clock)
+        joiner = Joiner(self.config, self._database, self._exchange, self._archive, self._mirror, self._clock)
         self._joined = joined = await joiner.join(account, lease, self._exchange_url)
         housekeeping = Housekeeping(self.config, joined, self._clock)
         await self._read_first_facts(joined, housekeeping)
         await self._announce(joined)
         await housekeeping.write_status()
+        self.web.attach(joined, housekeeping)
         self._upkeep = Upkeep(housekeeping.chores(), joined.rooms, self._clock)
         self._upkeep.start()
+        self._reloader = Reloader(self._source, self._load, joined.rules, joined.stream.publish, self._clock)
+        self._reloader.start()
         self._consuming = asyncio.create_task(joined.consumer.run(), name="consumer")
         logger.info("ready", after_s=round(self._clock.monotonic_s() - self._started_s, 3))
 
     async def stop(self) -> None:
         """No new decisions; orders in flight are settled; state is stored; the lease is given back."""
-        joined = self._joined
-        if joined is not None:
-            joined.consumer.stop()
-            if self._consuming is not None:
-                await asyncio.gather(self._consuming, return_exceptions=True)
-            await joined.consumer.drain(DRAIN_S)
-        if self._upkeep is not None:
-            await self._upkeep.stop()
-        if joined is not None:
-            with suppress(RedisError):
-                await joined.lease.release()
-                await joined.database.client.delete(self._keys.engine_status, self._keys.execution)
+        if self._reloader is not None:
+            await self._reloader.stop()
+        if self._joined is not None:
+            await self._stop_deciding(self._joined)
+        await self.web.stop()
         self._archive.close()
+        self._mirror.close()
         if self._bsc is not None:
             await self._bsc.stop()
         if self._exchange is not None:
@@ -139,7 +156,21 @@ class App:
             await self._server.stop()
         logger.info("stopped")
 
+    async def _stop_deciding(self, joined: Joined) -> None:
+        joined.consumer.stop()
+        if self._consuming is not None:
+            await asyncio.gather(self._consuming, return_exceptions=True)
+        await joined.consumer.drain(DRAIN_S)
+        if self._upkeep is not None:
+            await self._upkeep.stop()
+        with suppress(RedisError):
+            await joined.lease.release()
+            await joined.database.client.delete(self._keys.engine_status, self._keys.execution)
+
     # -- joining
+
+    def _load(self) -> Config:
+        return load_config(self._source)
 
     @property
     def _is_real(self) -> bool:
@@ -176,6 +207,7 @@ class App:
         line = exchange.watch_line(self._clock, config.exchange.recv_window_ms)
         outlet = Outlet(url, self._keys.bsc_events, self._keys.bsc_health)
         offices = open_offices(config.state_dir, lambda: line, outlet, self._clock)
+        self.web.watch.listen_to_bsc(offices.sink)
         self._bsc = BscService(offices, lambda: line, self._clock, closes=config.sends_orders)
         self._bsc.start()
 
@@ -258,7 +290,6 @@ class App:
 
     async def _announce(self, joined: Joined) -> None:
         client = joined.database.client
-        await client.set(self._keys.mode, self.config.mode.value.upper())
         if self.config.mode is TradingMode.PAPER and not await client.exists(self._keys.policy):
             seeded: Any = {"universe_symbols": encode(list(self.config.symbols)), "policy_version": "paper"}
             await client.hset(self._keys.policy, mapping=seeded)

@@ -19,21 +19,26 @@ import orjson
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
+from quantum_trader.config_secrets import SECRETS, file_variables, read_secret_files
 from quantum_trader.config_tables import (
+    AlertsTable,
     AutoDisarmTable,
     BscTable,
     ExchangeTable,
+    HttpTable,
     IntakeTable,
     LogTable,
     PaperTable,
     RedisTable,
     StreamsTable,
 )
+from quantum_trader.config_words import given_in_words, problem_in_words
 from quantum_trader.domain.case import Terms
 from quantum_trader.domain.result import plain
 from quantum_trader.domain.sizing import SizingPolicy
@@ -47,6 +52,7 @@ from quantum_trader.trading_mode import (
     config_path,
     contradiction_in,
     endpoint_of,
+    is_loopback,
 )
 
 __all__ = [
@@ -86,6 +92,8 @@ class Config(BaseSettings):
     gates: GateTables = GateTables()
     auto_disarm: AutoDisarmTable = AutoDisarmTable()
     bsc: BscTable = BscTable()
+    http: HttpTable = HttpTable()
+    alerts: AlertsTable = AlertsTable()
     paper: PaperTable = PaperTable()
     log: LogTable = LogTable()
 
@@ -114,6 +122,11 @@ class Config(BaseSettings):
         problem = contradiction_in(self.mode, self.exchange.rest_url, confirm_live=self.confirm_live)
         if problem:
             raise ValueError(problem)
+        if self.http.enabled and not is_loopback(self.http.host) and not self.http.token.get_secret_value():
+            raise ValueError(
+                f"http.host = {self.http.host!r} can be reached from elsewhere, so http.token is needed: "
+                "set QT_HTTP__TOKEN (`openssl rand -hex 32` makes one), or use 127.0.0.1"
+            )
         return self
 
     @classmethod
@@ -127,6 +140,9 @@ class Config(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Let the environment win over the file, which arrives as init arguments."""
         del settings_cls, dotenv_settings, file_secret_settings
+        if isinstance(env_settings, EnvSettingsSource):  # the files were read already
+            files = {name.lower() for name in file_variables()}
+            env_settings.env_vars = {n: v for n, v in env_settings.env_vars.items() if n.lower() not in files}
         return env_settings, init_settings
 
     @property
@@ -178,7 +194,7 @@ def load_config(path: Path | None = None) -> Config:
         ConfigError: the file cannot be read, or a key or value is not acceptable.
     """
     source = config_path(path)
-    content = _read_toml(source) if source is not None else {}
+    content = read_secret_files(_read_toml(source) if source is not None else {})
     _refuse_quoted(content, source)
     _refuse_unknown_environment()
     try:
@@ -245,7 +261,7 @@ def _at(content: Any, location: tuple[str, ...]) -> Any:
 
 
 def _refuse_unknown_environment() -> None:
-    known = environment_names()
+    known = {*environment_names(), *file_variables()}
     unknown = [n for n in os.environ if n.startswith(ENV_PREFIX) and n != ENV_CONFIG_PATH and n not in known]
     if unknown:
         raise ConfigError(f"environment: {unknown[0]} sets no known key; see `quantum-trader config show`")
@@ -263,15 +279,14 @@ def _explain_one(error: Any, source: Path | None) -> str:
     where = f"environment {name}" if name in os.environ else str(source or "configuration")
     if error["type"] == "extra_forbidden":
         return f"{where}: unknown key {'.'.join(location)}; remove it, or see `quantum-trader config schema`"
-    given = error.get("input")
-    shown = plain(given) if isinstance(given, Decimal) and given.is_finite() else repr(given)
-    message = error["msg"].removeprefix("Value error, ")
-    return f"{where}: {'.'.join(location)} = {shown}: {message}"
+    key = ".".join(location)
+    return f"{where}: {key} = {given_in_words(error.get('input'), key)}: {problem_in_words(error, key)}"
 
 
 def origin_of(location: tuple[str, ...], path: Path | None) -> str:
     """Return where the value at ``location`` comes from: environment, the file, or the default."""
-    if ENV_PREFIX + "__".join(part.upper() for part in location) in os.environ:
+    name = ENV_PREFIX + "__".join(part.upper() for part in location)
+    if name in os.environ or (location in SECRETS and name + "_FILE" in os.environ):
         return "environment"
     source = config_path(path)
     content = _read_toml(source) if source is not None else {}

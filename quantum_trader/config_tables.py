@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic_settings import NoDecode
+
+from quantum_trader.alerts.kinds import AlertKind
+
+TOKEN_LENGTH_MIN = 16
 
 
 class Table(BaseModel):
@@ -119,6 +124,73 @@ class PaperTable(Table):
     port: int = Field(default=0, ge=0, le=65535, description="TCP port on loopback; 0: a free one")
 
 
+class HttpTable(Table):
+    """The page, the API and the metrics, served by the engine."""
+
+    enabled: bool = Field(default=True, description="serve them at all")
+    host: str = Field(
+        default="127.0.0.1", min_length=1, description="address to listen on; any but loopback needs a token"
+    )
+    port: int = Field(default=8080, ge=0, le=65535, description="TCP port; 0: a free one")
+    token: SecretStr = Field(
+        default=SecretStr(""),
+        description="bearer token, 16 characters or more, for changes; beyond loopback for reading as well. "
+        "Better in the environment: QT_HTTP__TOKEN, or QT_HTTP__TOKEN_FILE with a path",
+    )
+    hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="further host names by which the page is reached, as behind a reverse proxy"
+    )
+
+    @field_validator("hosts", mode="before")
+    @classmethod
+    def _split(cls, hosts: Any) -> Any:
+        return _parts(hosts)
+
+    @field_validator("token")
+    @classmethod
+    def _long_enough(cls, token: SecretStr) -> SecretStr:
+        text = token.get_secret_value().strip()
+        if text and (len(text) < TOKEN_LENGTH_MIN or not text.isascii() or not text.isprintable()):
+            raise ValueError(
+                f"must have {TOKEN_LENGTH_MIN} plain characters or more, as `openssl rand -hex 32` gives"
+            )
+        return SecretStr(text)
+
+
+class AlertsTable(Table):
+    """Who is told when a person is needed; needs the extra: pip install 'quantum-trader[alerts]'."""
+
+    urls: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        default=(),
+        description="where to: Apprise URLs (tgram://, slack://, discord://, mailto://, json:// ...). "
+        "Better in the environment: QT_ALERTS__URLS, separated by blanks, or QT_ALERTS__URLS_FILE",
+    )
+    events: Annotated[tuple[AlertKind, ...], NoDecode] = Field(
+        default=tuple(AlertKind), description="what to tell of; docs/alerts.md has a section for each"
+    )
+    repeat_s: int = Field(
+        default=300, ge=0, description="seconds for which an alert about the same thing is not repeated"
+    )
+    per_hour_max: int = Field(
+        default=60, ge=1, description="alerts sent within an hour; the rest is summed up in one"
+    )
+    lag_plans: int = Field(default=100, ge=1, description="plans waiting from which on `lag` is told")
+    free_margin_min: Decimal = Field(
+        default=Decimal("0.2"),
+        ge=0,
+        le=1,
+        description="available / margin balance below which `low_margin` is",
+    )
+    no_executions_h: Decimal = Field(
+        default=Decimal(6), gt=0, description="hours of refused opens without a single fill until it is told"
+    )
+
+    @field_validator("urls", "events", mode="before")
+    @classmethod
+    def _split(cls, texts: Any) -> Any:
+        return _parts(texts)
+
+
 class LogTable(Table):
     """Log lines: JSON on stdout."""
 
@@ -126,3 +198,10 @@ class LogTable(Table):
         default="info", description="debug, info, warning or error"
     )
     format: Literal["json", "console"] = Field(default="json", description="json, or console for people")
+
+
+def _parts(given: Any) -> Any:
+    """Return the parts of a text from the environment; whatever else was given is left to its type."""
+    if not isinstance(given, str):
+        return given
+    return tuple(part for part in given.strip("[] ").replace('"', "").replace(",", " ").split() if part)

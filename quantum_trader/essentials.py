@@ -52,6 +52,22 @@ class Essentials:
         return self.mode is not TradingMode.DRY_RUN
 
 
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Where an engine is to be found: what ``status``, ``kill`` or ``why`` need, whatever else is broken."""
+
+    state_dir: Path
+    is_embedded: bool
+    redis_url: str
+    namespace: str
+
+
+def load_reach(path: Path | None = None) -> Reach:
+    """Read where Redis and state folder are, and nothing else. Raises ``ConfigError``."""
+    warnings: list[str] = []
+    return _reach(_Settings(_read(config_path(path), warnings), warnings), warnings)
+
+
 def load_essentials(path: Path | None = None) -> Essentials:
     """Read them.
 
@@ -65,22 +81,28 @@ def load_essentials(path: Path | None = None) -> Essentials:
     problem = contradiction_in(mode, rest_url, confirm_live=_truth(settings.get("confirm_live", "false")))
     if problem:
         raise ConfigError(problem)
+    reach = _reach(settings, warnings)
+    return Essentials(
+        mode=mode,
+        state_dir=reach.state_dir,
+        rest_url=endpoint_of(mode, rest_url),
+        redis_url=reach.redis_url,
+        namespace=reach.namespace,
+        recv_window_ms=int(settings.number("exchange.recv_window_ms", RECV_WINDOW_MS, 500, 60_000)),
+        request_timeout_s=settings.number("exchange.request_timeout_s", REQUEST_TIMEOUT_S, 0.05, 60),
+        warnings=tuple(warnings),
+    )
+
+
+def _reach(settings: _Settings, warnings: list[str]) -> Reach:
     state_dir = Path(settings.text("state_dir", "state"))
     redis_url = settings.text("redis.url", "embedded")
     namespace = settings.text("redis.namespace", NAMESPACE)
     if not _NAMESPACE.fullmatch(namespace):
         warnings.append(f"redis.namespace = {namespace!r} cannot be used: {NAMESPACE!r} is")
         namespace = NAMESPACE
-    return Essentials(
-        mode=mode,
-        state_dir=state_dir,
-        rest_url=endpoint_of(mode, rest_url),
-        redis_url=embedded_url(state_dir) if redis_url == "embedded" else redis_url,
-        namespace=namespace,
-        recv_window_ms=int(settings.number("exchange.recv_window_ms", RECV_WINDOW_MS, 500, 60_000)),
-        request_timeout_s=settings.number("exchange.request_timeout_s", REQUEST_TIMEOUT_S, 0.05, 60),
-        warnings=tuple(warnings),
-    )
+    is_embedded = redis_url == "embedded"
+    return Reach(state_dir, is_embedded, embedded_url(state_dir) if is_embedded else redis_url, namespace)
 
 
 class _Settings:

@@ -34,11 +34,17 @@ class Housekeeping:
     """The chores of one joined engine, and what it says of itself."""
 
     def __init__(self, config: Config, joined: Joined, clock: Clock) -> None:
-        self._config = config
         self._joined = joined
         self._clock = clock
         self._keys = Keys(config.redis.namespace)
         self._started_s = clock.monotonic_s()
+        self.latest: dict[str, Any] | None = None
+        """The newest status, at most a second old while Redis answers."""
+
+    @property
+    def _config(self) -> Config:
+        """The configuration in force."""
+        return self._joined.rules.config
 
     def chores(self) -> list[Chore]:
         """Return everything that is done again and again beside the plans."""
@@ -85,16 +91,20 @@ class Housekeeping:
 
     async def write_status(self) -> None:
         """Write what ``status`` says, and whether orders may be sent now, for others to read."""
-        status = await self.status()
-        client = self._joined.database.client
-        await client.set(self._keys.engine_status, encode(status), px=STATUS_TTL_MS)
+        self.latest = status = await self.status()
         may_send = status["ready"] and self._config.sends_orders
-        await client.set(self._keys.execution, "ENABLED" if may_send else "DISABLED")
+        pipeline = self._joined.database.client.pipeline(transaction=False)
+        pipeline.set(self._keys.engine_status, encode(status), px=STATUS_TTL_MS)
+        pipeline.set(self._keys.execution, "ENABLED" if may_send else "DISABLED")
+        pipeline.set(self._keys.mode, self._config.mode.value.upper())
+        await pipeline.execute()
 
     async def status(self) -> dict[str, Any]:
         """Return what the engine says of itself; times in ms."""
         joined, now_ms = self._joined, self._clock.now_ms()
         rooms, operator = joined.rooms, joined.consumer.operator
+        if operator is not None:
+            joined.rules.obey(operator)
         missing = _missing_facts(joined)
         return {
             "version": __version__,

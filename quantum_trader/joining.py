@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from quantum_trader import log
 from quantum_trader.config import Config
 from quantum_trader.domain.clock import Clock
 from quantum_trader.domain.order import OrderState, client_order_id
@@ -13,18 +14,19 @@ from quantum_trader.market.live import LiveMarket
 from quantum_trader.pipeline.auto_disarm import AutoDisarm
 from quantum_trader.pipeline.claim import ClaimStep
 from quantum_trader.pipeline.consumer import Consumer
-from quantum_trader.pipeline.decide import Chain
 from quantum_trader.pipeline.evidence import Rooms
 from quantum_trader.pipeline.exits import ExitSender
 from quantum_trader.pipeline.follow import OrderFollower, Patience
 from quantum_trader.pipeline.foreign_fills import ForeignFills
-from quantum_trader.pipeline.judging import AgeLimits, Steps
+from quantum_trader.pipeline.judging import Steps
+from quantum_trader.pipeline.look_back import LookBack
 from quantum_trader.pipeline.opens import OpenSender
 from quantum_trader.pipeline.reconcile import Reconciler
-from quantum_trader.pipeline.recover import Recovery
+from quantum_trader.pipeline.recover import Recovery, restore
 from quantum_trader.pipeline.rotation import RotationSaga
+from quantum_trader.pipeline.rules import RulesInForce
 from quantum_trader.pipeline.runner import PlanRunner
-from quantum_trader.pipeline.settle import House, Settler
+from quantum_trader.pipeline.settle import Settler
 from quantum_trader.positions.claim_book import ClaimBook
 from quantum_trader.positions.ledger import Ledger, LedgerEntry
 from quantum_trader.positions.live import LiveAccount
@@ -34,6 +36,7 @@ from quantum_trader.stores.claims import ClaimStore
 from quantum_trader.stores.connection import Database
 from quantum_trader.stores.keys import Keys
 from quantum_trader.stores.lease import Lease
+from quantum_trader.stores.mirror import Mirror
 from quantum_trader.stores.operator import StopStore
 from quantum_trader.stores.plan_stream import PlanStream
 from quantum_trader.stores.positions import PositionStore
@@ -48,6 +51,7 @@ class Joined:
     database: Database
     exchange: Exchange
     rooms: Rooms
+    rules: RulesInForce
     stream: PlanStream
     consumer: Consumer
     reconciler: Reconciler
@@ -65,9 +69,12 @@ class Joiner:
         database: Database,
         exchange: Exchange,
         archive: Archive,
+        mirror: Mirror,
         clock: Clock,
     ) -> None:
         self._config = config
+        self._mirror = mirror
+        self._rules = RulesInForce(config)
         self._database = database
         self._exchange = exchange
         self._archive = archive
@@ -81,7 +88,8 @@ class Joiner:
         lease_key = self._keys.lease(account)
         claim_store = ClaimStore(database, self._keys, lease_key)
         stream = PlanStream(database, self._keys, self._clock, bsc_required=self._config.bsc_required)
-        await stream.ensure_group()
+        await stream.ensure_group(rooms.mirror.floor)
+        await restore(rooms.mirror, claim_store, lease.value, self._clock.now_ms())
         await self._restore(rooms, claim_store, stream)
         settlements = SettlementStore(
             database,
@@ -90,10 +98,11 @@ class Joiner:
             results_kept=self._config.streams.results_kept,
             terminal_ttl_s=self._config.gates.idempotency.terminal_ttl_s,
         )
+        self._rules.on_change(lambda config: self._apply(config, stream, settlements))
         rotation_store = RotationStore(database, self._keys, lease_key)
         runner, steps, settler = self._pipeline(rooms, claim_store, stream, settlements, rotation_store)
         recovery = Recovery(
-            runner, steps, exchange.reserved_account, rooms, ages=self._ages, clock=self._clock
+            runner, steps, exchange.reserved_account, rooms, rules=self._rules, clock=self._clock
         )
         consumer = Consumer(
             stream,
@@ -102,6 +111,8 @@ class Joiner:
             recovery,
             rotation=steps.rotation,
             settler=settler,
+            mirror=rooms.mirror,
+            lease=lease,
             clock=self._clock,
         )
         foreign_fills = ForeignFills(
@@ -114,13 +125,19 @@ class Joiner:
         reconciler = Reconciler(
             PositionStore(database, self._keys), rooms, runner.lanes, foreign_fills, self._clock
         )
-        return Joined(database, exchange, rooms, stream, consumer, reconciler, lease, account, exchange_url)
+        return Joined(
+            database, exchange, rooms, self._rules, stream, consumer, reconciler, lease, account, exchange_url
+        )
 
     async def _rooms(self, lease: Lease) -> Rooms:
         positions, exchange = PositionStore(self._database, self._keys), self._exchange
         entries = {leg: LedgerEntry.from_fields(raw) for leg, raw in (await positions.ledger()).items()}
         sent = SentOrders()
         for name, sent_ms in self._archive.start().items():
+            sent.setdefault(name, sent_ms)
+        mirror = self._mirror
+        mirror.load()
+        for name, sent_ms in mirror.used_orders_ms.items():
             sent.setdefault(name, sent_ms)
         return Rooms(
             clock=self._clock,
@@ -132,6 +149,7 @@ class Joiner:
             server_clock=exchange.clock,
             last_open_ms=await positions.last_opens_ms(),
             sent_orders_ms=sent,
+            mirror=mirror,
         )
 
     async def _restore(self, rooms: Rooms, claims: ClaimStore, stream: PlanStream) -> None:
@@ -153,15 +171,20 @@ class Joiner:
         settlements: SettlementStore,
         rotation_store: RotationStore,
     ) -> tuple[PlanRunner, Steps, Settler]:
-        config, clock, exchange = self._config, self._clock, self._exchange
-        house = House(config.mode.value, config.gates, config.hash, self._keys)
-        settler = Settler(settlements, rooms, house, clock, self._archive.keep)
-        claims = ClaimStep(claim_store, rooms)
+        config, rules, clock, exchange = self._config, self._rules, self._clock, self._exchange
+        settler = Settler(settlements, rooms, rules, self._keys, clock, self._archive.keep)
+        claims = ClaimStep(claim_store, rooms, rules)
         patience = Patience(config.exchange.recv_window_ms, float(config.exchange.not_placed_lag_s))
         reads = exchange.reserved_account
-        follower = OrderFollower(reads, clock, exchange.clock.signing_time_ms, patience)
+        follower = OrderFollower(
+            reads, clock, exchange.clock.signing_time_ms, patience, rooms.unresolved_since_ms
+        )
 
-        rotation = RotationSaga(rotation_store, rooms, clock, config.gates.active_slots.rotation_timeout_s)
+        rotation = RotationSaga(
+            rotation_store, rooms, clock, lambda: rules.gates.active_slots.rotation_timeout_s
+        )
+        auto_disarm = AutoDisarm(StopStore(self._database, self._keys), config.auto_disarm, clock)
+        rules.on_change(lambda changed: auto_disarm.govern(changed.auto_disarm))
 
         async def find_order(plan: Plan) -> OrderState | None:
             return await reads.order(plan.symbol, client_order_id(plan.plan_id))
@@ -172,23 +195,19 @@ class Joiner:
             exits=ExitSender(exchange.exits, claims, follower, rooms, clock),
             settler=settler,
             read_operator=stream.operator_state,
-            find_order=find_order,
+            look_back=LookBack(find_order, rooms, clock, patience),
             follow=follower.until_final,
             rotation=rotation,
-            auto_disarm=AutoDisarm(StopStore(self._database, self._keys), config.auto_disarm, clock),
+            auto_disarm=auto_disarm,
         )
-        chain = Chain(config.gates.chain(), config.terms, config.hash)
-        runner = PlanRunner(
-            rooms,
-            chain,
-            house,
-            steps=steps,
-            ages=self._ages,
-            clock=clock,
-            sends_orders=config.sends_orders,
-        )
-        return runner, steps, settler
+        return PlanRunner(rooms, rules, steps=steps, clock=clock), steps, settler
 
-    @property
-    def _ages(self) -> AgeLimits:
-        return AgeLimits(self._config.intake.max_age_s * 1000, self._config.intake.exit_max_age_s * 1000)
+    def _apply(self, config: Config, stream: PlanStream, settlements: SettlementStore) -> None:
+        """Hand a new configuration to what is no part of a decision."""
+        log.set_level(config.log.level)
+        self._archive.days_kept = config.streams.archive_days
+        stream.bsc_required = config.bsc_required
+        settlements.keep(
+            results_kept=config.streams.results_kept,
+            terminal_ttl_s=config.gates.idempotency.terminal_ttl_s,
+        )

@@ -15,7 +15,10 @@ REDACTED = "[redacted]"
 SECRET_LENGTH_MIN = 4
 FIRST_FIELDS = ("ts", "level", "event")
 
+_LEVELS = {name.lower(): number for name, number in logging.getLevelNamesMapping().items()}
+
 _secrets: set[str] = set()
+_threshold = [logging.INFO]
 
 
 def hide(secrets: Iterable[str]) -> None:
@@ -23,9 +26,14 @@ def hide(secrets: Iterable[str]) -> None:
     _secrets.update(secret for secret in secrets if len(secret) >= SECRET_LENGTH_MIN)
 
 
+def set_level(level: str) -> None:
+    """Say nothing below ``level`` from now on; other libraries nothing below warning."""
+    _threshold[0] = logging.getLevelNamesMapping()[level.upper()]
+    logging.getLogger().setLevel(max(_threshold[0], logging.WARNING))
+
+
 def set_up(level: str, line_format: str) -> None:
     """Send everything, other libraries' lines included, to stdout once."""
-    number = logging.getLevelNamesMapping()[level.upper()]
     shared: list[Any] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
@@ -35,8 +43,7 @@ def set_up(level: str, line_format: str) -> None:
     people = [_for_people, structlog.dev.ConsoleRenderer(timestamp_key="ts", colors=sys.stdout.isatty())]
     renderers: list[Any] = people if line_format == "console" else [_json]
     structlog.configure(
-        processors=[*shared, *renderers],
-        wrapper_class=structlog.make_filtering_bound_logger(number),
+        processors=[_drop_below_level, *shared, *renderers],
         logger_factory=structlog.PrintLoggerFactory(sys.stdout),
         cache_logger_on_first_use=True,
     )
@@ -49,7 +56,13 @@ def set_up(level: str, line_format: str) -> None:
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(max(number, logging.WARNING))
+    set_level(level)
+
+
+def _drop_below_level(_: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    if _LEVELS.get(method, logging.ERROR) < _threshold[0]:
+        raise structlog.DropEvent
+    return event
 
 
 def _for_people(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -5,6 +5,7 @@ Apart from config.py because BSC needs it alone: it must start whatever else is 
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from enum import StrEnum
 from pathlib import Path
@@ -62,3 +63,11 @@ def contradiction_in(mode: TradingMode, override: str, *, confirm_live: bool) ->
     if mode is TradingMode.TESTNET and host.endswith("binance.com") and not host.startswith("demo-"):
         return f"exchange.rest_url = {override!r} is the live exchange, but mode is 'testnet': remove it"
     return ""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether ``host`` can be reached from this machine alone; a name other than localhost is not trusted."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"

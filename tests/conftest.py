@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ from quantum_trader.domain.clock import SystemClock
 from quantum_trader.stores.connection import Database
 from quantum_trader.stores.embedded import EmbeddedServer
 from quantum_trader.stores.keys import Keys
+
+os.environ.setdefault("QT_HTTP__PORT", "0")  # engines that tests start never meet on one port
 
 
 class _Loop:

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from quantum_trader.bsc import limits
-from quantum_trader.bsc.exits import Breach
 from quantum_trader.bsc.reading import Line
 from quantum_trader.domain.clock import Clock
 from quantum_trader.domain.order import Accepted, ExitOrder, Outcome, Rejected, Unknown
@@ -52,14 +51,16 @@ class NotClosed:
     client_order_ids: tuple[str, ...]
 
 
-def client_order_id(position: MarginPosition, read_at_ms: int, attempt: int, part: int) -> str:
+def client_order_id(
+    position: MarginPosition, read_at_ms: int, attempt: int, part: int, prefix: str = CLIENT_ORDER_ID_PREFIX
+) -> str:
     """Return the id of one order: a pure function of the position, the poll, the try and the part.
 
     At most 36 characters of ``[a-z0-9-]`` (BINANCE.md 12.3).
     """
     identity = f"{position.leg.key}|{position.amount}|{position.update_time_ms}|{read_at_ms}"
     digest = hashlib.sha256(identity.encode()).hexdigest()[:22]
-    return f"{CLIENT_ORDER_ID_PREFIX}{digest}-{attempt}-{part}"
+    return f"{prefix}{digest}-{attempt}-{part}"
 
 
 @dataclass(slots=True)
@@ -72,13 +73,21 @@ class _Progress:
 
 
 class Closer:
-    """Closes one position of one reading."""
+    """Closes one position of one reading, under BSC's prefix or under an operator's."""
 
-    def __init__(self, line: Line, breach: Breach, read_at_ms: int, clock: Clock) -> None:
+    def __init__(
+        self,
+        line: Line,
+        position: MarginPosition,
+        read_at_ms: int,
+        clock: Clock,
+        prefix: str = CLIENT_ORDER_ID_PREFIX,
+    ) -> None:
+        self._prefix = prefix
         self._line = line
         self._clock = clock
         self._read_at_ms = read_at_ms
-        self._position = breach.watched.position
+        self._position = position
         self._size_limits: QuantityLimits | None = None
         self._progress = _Progress()
 
@@ -137,7 +146,7 @@ class Closer:
             leg=position.leg,
             side=position.side_to_close,
             quantity=quantity,
-            client_order_id=client_order_id(position, self._read_at_ms, attempt, part),
+            client_order_id=client_order_id(position, self._read_at_ms, attempt, part, self._prefix),
             timestamp_ms=self._line.clock.signing_time_ms(),
         )
 

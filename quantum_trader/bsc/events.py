@@ -72,15 +72,21 @@ class EventSink:
         self._to_deliver = asyncio.Event()
         self._spooling = asyncio.Lock()
         self._is_failing = False
+        self.newest: deque[Entry] = deque(maxlen=UNSPOOLED_MAX)
+        """For whoever alerts in this process to take away; nothing here reads it or knows of them."""
+        self.last_health: Health | None = None
 
     def event(self, event: Event, **fields: object) -> None:
         """Take an event in; it goes to disk and then to Redis beside the caller."""
-        self._unspooled.append(entry_of(event, self._clock.now_ms(), fields))
+        entry = entry_of(event, self._clock.now_ms(), fields)
+        self._unspooled.append(entry)
+        self.newest.append(entry)
         self._to_spool.set()
 
     def health(self, health: Health) -> None:
         """Deliver ``health`` as soon as Redis takes it, unless it is outdated by then."""
         self._health = (health, self._clock.now_ms())
+        self.last_health = health
         self._to_deliver.set()
 
     async def run(self) -> None:

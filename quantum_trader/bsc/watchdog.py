@@ -166,7 +166,9 @@ class Watchdog:
         act.touched.add(breach.leg)
         log.warning("bsc_closing", symbol=breach.leg.symbol, reason=breach.trigger.value)
         try:
-            result = await Closer(act.line, breach, act.reading.read_at_ms, self._clock).close()
+            result = await Closer(
+                act.line, breach.watched.position, act.reading.read_at_ms, self._clock
+            ).close()
         except Exception as broken:
             log.exception("bsc_close_broken", symbol=breach.leg.symbol)
             result = NotClosed(f"{type(broken).__name__} in BSC itself", ())

@@ -3,24 +3,42 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 
 import click
 
 from quantum_trader import __version__
 
-COMMANDS = {
-    "run": "Start the engine and work until SIGTERM or Ctrl-C.",
-    "submit": "Put a plan on the stream.",
-    "why": "Explain what became of a plan, or the last decisions on a symbol.",
-    "status": "Say whether the engine runs and works.",
-    "kill": "Halt trading from the next plan on: everything, or opens only.",
-    "resume": "Clear the kill switch.",
-    "arm": "Let the engine open again after it disarmed itself.",
-    "doctor": "Check everything the engine needs, and say the cure of what is wrong.",
-    "config": "Check and show the configuration.",
-    "bsc": "Run and examine the watchdog.",
-    "simulator": "Run the embedded exchange alone.",
+GROUPS: Mapping[str, Mapping[str, str]] = {
+    "Run it": {
+        "run": "Start the engine and work until SIGTERM or Ctrl-C.",
+        "demo": "See all of it in two minutes, on play money.",
+        "doctor": "Check everything the engine needs, each with its cure.",
+        "submit": "Put a plan on the stream.",
+    },
+    "Ask it": {
+        "status": "Whether the engine runs and works.",
+        "why": "Why nothing trades; what became of a plan; what stops a symbol.",
+        "positions": "What the exchange and the ledger hold, and BSC's limits.",
+        "lag": "How far the engine is behind, and what could not be read.",
+        "verify": "Check the running engine's promises one by one.",
+    },
+    "Stop it": {
+        "kill": "Halt everything, or opens only, from the next plan on.",
+        "resume": "Clear the kill switch.",
+        "close": "Close one symbol, straight at the exchange.",
+        "flatten": "Close everything, straight at the exchange.",
+        "arm": "Let the engine open again after it disarmed itself.",
+        "latches": "Show the stops that are set; clear cooldowns and safe mode.",
+        "mode": "Show the mode; go to dry_run without a restart.",
+    },
+    "Set it up": {
+        "config": "Check, show and describe the configuration.",
+        "bsc": "Run and examine the watchdog.",
+        "simulator": "Run the embedded exchange alone.",
+    },
 }
+COMMANDS = {name: summary for group in GROUPS.values() for name, summary in group.items()}
 
 
 class _Commands(click.Group):
@@ -40,8 +58,9 @@ class _Commands(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         del ctx
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+        for title, commands in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, commands[name]) for name in commands], col_max=12)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -11,7 +11,7 @@ import click
 
 from quantum_trader.cli.options import FAILED, UNREACHABLE, config_option, fail, json_option
 from quantum_trader.config import Config, ConfigError, load_config
-from quantum_trader.stores.address import embedded_url
+from quantum_trader.essentials import Reach, load_reach
 from quantum_trader.stores.codec import decode, encode_text
 from quantum_trader.stores.connection import Database, RedisError
 from quantum_trader.stores.keys import Keys
@@ -20,12 +20,13 @@ __all__ = [
     "FAILED",
     "UNREACHABLE",
     "config_option",
+    "connected",
     "engine_status",
     "fail",
     "json_option",
     "print_json",
     "read_config",
-    "redis_url",
+    "read_reach",
     "run_async",
     "with_redis",
 ]
@@ -41,32 +42,49 @@ def read_config(path: Path | None) -> Config:
         fail(str(problem))
 
 
-def redis_url(config: Config) -> str:
-    """Return the URL of the Redis that the engine of this configuration uses."""
-    return embedded_url(config.state_dir) if config.redis.url == "embedded" else config.redis.url
+def read_reach(path: Path | None) -> Reach:
+    """Return where the engine is to be found; a configuration that is broken elsewhere only warns.
 
-
-def with_redis(config: Config, work: Callable[[Database, Keys], Awaitable[T]]) -> T:
-    """Run ``work`` on the engine's Redis, or end with exit code 3 when it does not answer."""
-
-    async def connected() -> T:
-        database = Database(redis_url(config))
-        try:
-            await database.ping()
-            return await work(database, Keys(config.redis.namespace))
-        finally:
-            await database.close()
-
+    Whoever broke the file must still be able to look at the running engine and to stop it.
+    """
     try:
-        return run_async(connected())
+        reach = load_reach(path)
+    except ConfigError as problem:
+        fail(f"{problem}; or say where the engine is with QT_STATE_DIR, QT_REDIS__URL, QT_REDIS__NAMESPACE")
+    try:
+        load_config(path)
+    except ConfigError as problem:
+        first, *others = str(problem).splitlines()
+        more = f" (and {len(others)} more)" if others else ""
+        click.echo(f"warning: {first}{more}; a running engine keeps its last valid configuration", err=True)
+    return reach
+
+
+async def connected(reach: Reach, work: Callable[[Database, Keys], Awaitable[T]]) -> T:
+    """Run ``work`` on the engine's Redis; raises ``RedisError`` or ``OSError`` when it does not answer."""
+    database = Database(reach.redis_url)
+    try:
+        await database.ping()
+        return await work(database, Keys(reach.namespace))
+    finally:
+        await database.close()
+
+
+def with_redis(reach: Reach, work: Callable[[Database, Keys], Awaitable[T]]) -> T:
+    """Run ``work`` on the engine's Redis, or end with exit code 3 when it does not answer."""
+    try:
+        return run_async(connected(reach, work))
     except (RedisError, OSError) as unreachable:
-        if config.redis.url == "embedded":
-            fail(
-                f"no engine runs with state_dir {config.state_dir.resolve()}; "
-                "start it with `quantum-trader run`",
-                UNREACHABLE,
-            )
-        fail(f"Redis does not answer ({unreachable}); start it, or set redis.url", UNREACHABLE)
+        fail(unreachable_words(reach, unreachable), UNREACHABLE)
+
+
+def unreachable_words(reach: Reach, unreachable: Exception) -> str:
+    """Return why Redis cannot be had, and what to do."""
+    if reach.is_embedded:
+        return (
+            f"no engine runs with state_dir {reach.state_dir.resolve()}; start it with `quantum-trader run`"
+        )
+    return f"Redis does not answer ({unreachable}); start it, or set redis.url"
 
 
 async def engine_status(database: Database, keys: Keys) -> dict[str, Any] | None:

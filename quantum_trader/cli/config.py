@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import click
 
-from quantum_trader.cli.common import config_option, fail, json_option, print_json, read_config
+from quantum_trader.cli.common import (
+    config_option,
+    connected,
+    engine_status,
+    fail,
+    json_option,
+    print_json,
+    read_config,
+    run_async,
+)
 from quantum_trader.config import Config, ConfigError, config_leaves, origin_of
+from quantum_trader.config_words import shown_value
 from quantum_trader.credentials import LIVE_NAMES, TESTNET_NAMES, load_credentials
+from quantum_trader.essentials import load_reach
+from quantum_trader.stores.connection import RedisError
+
+KEY_WIDTH = 42
+VALUE_WIDTH = 22
 
 
 @click.group("config")
@@ -41,8 +55,9 @@ def show(config_path: Path | None, as_json: bool) -> None:
     """Print every value in force and where it comes from. Secrets show only whether they are set."""
     config = read_config(config_path)
     rows = [
-        {"key": ".".join(leaf), "value": _value(config, leaf), "origin": origin_of(leaf, config_path)}
+        {"key": key, "value": shown_value(config, key), "origin": origin_of(leaf, config_path)}
         for leaf in config_leaves()
+        for key in (".".join(leaf),)
     ]
     rows += [
         {
@@ -55,23 +70,25 @@ def show(config_path: Path | None, as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
-    width = max(len(row["key"]) for row in rows)
     for row in rows:
-        click.echo(f"{row['key']:<{width}}  {row['value']!s:<32}  {row['origin']}")
+        click.echo(f"{row['key']:<{KEY_WIDTH}} {row['value']!s:<{VALUE_WIDTH}} {row['origin']}")
+    click.echo(f"\nconfig hash {config.hash}{_running_note(config_path, config.hash)}")
+
+
+def _running_note(config_path: Path | None, here: str) -> str:
+    """Say whether a running engine goes by the same values: it may have refused an edit."""
+    try:
+        status = run_async(connected(load_reach(config_path), engine_status))
+    except (RedisError, OSError):
+        return ""
+    if status is None:
+        return "; no engine runs"
+    if status["config_hash"] == here:
+        return ": the running engine has the same"
+    return f"; the RUNNING ENGINE HAS ANOTHER: {status['config_hash']} (`quantum-trader verify` says more)"
 
 
 @command.command("schema")
 def schema() -> None:
     """Print the JSON schema of config.toml, for editors."""
     print_json(Config.model_json_schema())
-
-
-def _value(config: Config, leaf: tuple[str, ...]) -> Any:
-    """Return a value as it may be shown: a URL loses its password."""
-    value: Any = config.model_dump(mode="json")
-    for part in leaf:
-        value = value[part]
-    if isinstance(value, str) and "@" in value and "://" in value:
-        scheme, _, rest = value.partition("://")
-        return f"{scheme}://[redacted]@{rest.rpartition('@')[2]}"
-    return value

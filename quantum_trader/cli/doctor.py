@@ -17,7 +17,6 @@ from quantum_trader.cli.common import (
     json_option,
     print_json,
     read_config,
-    redis_url,
     run_async,
 )
 from quantum_trader.config import Config, ConfigError, TradingMode
@@ -26,7 +25,7 @@ from quantum_trader.domain.clock import SystemClock
 from quantum_trader.exchange.binance import Exchange, connect
 from quantum_trader.exchange.errors import ExchangeError, KeyRefused
 from quantum_trader.exchange.settings import ExchangeSettings
-from quantum_trader.stores.address import paper_exchange_url
+from quantum_trader.stores.address import embedded_url, paper_exchange_url
 from quantum_trader.stores.connection import Database, RedisError
 from quantum_trader.stores.keys import Keys
 from quantum_trader.stores.persistence import volatility_of
@@ -91,7 +90,9 @@ def _check_state_dir(config: Config) -> Check:
 
 
 async def _examine_redis(config: Config) -> tuple[dict[str, Any] | None, list[Check]]:
-    database = Database(redis_url(config))
+    database = Database(
+        embedded_url(config.state_dir) if config.redis.url == "embedded" else config.redis.url
+    )
     try:
         await database.ping()
         facts: Any = await database.client.info("server")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from quantum_trader.cli.common import config_option, read_config, with_redis
+from quantum_trader.cli.common import config_option, read_reach, with_redis
 from quantum_trader.domain.clock import SystemClock
 from quantum_trader.stores.connection import Database
 from quantum_trader.stores.keys import Keys
@@ -24,5 +24,5 @@ def command(config_path: Path | None, opens_only: bool, reason: str) -> None:
         stops = StopStore(database, keys)
         await stops.kill("opens" if opens_only else "1", reason, SystemClock().now_ms())
 
-    with_redis(read_config(config_path), work)
+    with_redis(read_reach(config_path), work)
     click.echo("halted: no opens; exits go on" if opens_only else "halted: nothing trades, exits included")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from quantum_trader.cli.common import config_option, read_config, with_redis
+from quantum_trader.cli.common import config_option, read_reach, with_redis
 from quantum_trader.domain.clock import SystemClock
 from quantum_trader.stores.connection import Database
 from quantum_trader.stores.keys import Keys
@@ -22,5 +22,5 @@ def command(config_path: Path | None, reason: str) -> None:
     async def work(database: Database, keys: Keys) -> None:
         await StopStore(database, keys).kill("", reason, SystemClock().now_ms())
 
-    with_redis(read_config(config_path), work)
+    with_redis(read_reach(config_path), work)
     click.echo("the kill switch is off")

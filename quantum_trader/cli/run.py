@@ -12,6 +12,7 @@ from quantum_trader.app import App, StartRefused
 from quantum_trader.cli.common import config_option, fail, read_config
 from quantum_trader.config import ConfigError
 from quantum_trader.stores.embedded import EmbeddedServerError
+from quantum_trader.trading_mode import config_path as resolved_path
 
 
 @click.command("run")
@@ -25,6 +26,6 @@ def command(config_path: Path | None, log_format: str | None) -> None:
     config = read_config(config_path)
     log.set_up(config.log.level, log_format or config.log.format)
     try:
-        uvloop.run(App(config).run_until_signalled())
+        uvloop.run(App(config, source=resolved_path(config_path)).run_until_signalled())
     except (StartRefused, ConfigError, EmbeddedServerError) as refused:
         fail(str(refused))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections import Counter
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import uvloop
 from quantum_trader.cli.common import fail
 from quantum_trader.domain.clock import SystemClock
 from quantum_trader.exchange.simulator import AccountSettings, EmbeddedExchange, SimulatorSettings
+from quantum_trader.exchange.simulator.signing import is_public_key
 
 ACCOUNT_PARTS = 3
 
@@ -32,6 +34,13 @@ ACCOUNT_PARTS = 3
     metavar="KEY:SECRET:BALANCE_USDT",
     help="An account; may be given more than once. [default: paper:paper:10000]",
 )
+@click.option(
+    "--public-key",
+    "public_keys",
+    multiple=True,
+    metavar="KEY:PEM_FILE:BALANCE_USDT",
+    help="An account that signs with Ed25519 or RSA; may be given more than once.",
+)
 @click.option("--seed", default=1, show_default=True, help="Seed of the synthetic market.")
 @click.option("--speed", default=1, show_default=True, help="Market seconds in one real second.")
 @click.option(
@@ -43,14 +52,21 @@ ACCOUNT_PARTS = 3
 @click.option(
     "--state", "state_file", type=click.Path(path_type=Path), help="File that keeps accounts over restarts."
 )
+@click.option(
+    "--faults",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="JSON file of faults, each with the seconds after the start at which it comes into force.",
+)
 @click.option("--admin", is_flag=True, help="Open /sim/…: set prices, faults, the clock.")
 def command(
     port: int,
     accounts: tuple[str, ...],
+    public_keys: tuple[str, ...],
     seed: int,
     speed: int,
     klines: tuple[Path, ...],
     state_file: Path | None,
+    faults: Path | None,
     admin: bool,
 ) -> None:
     """Run the embedded exchange alone, on loopback, until Ctrl-C."""
@@ -58,9 +74,10 @@ def command(
         port=port,
         seed=seed,
         speed=speed,
-        accounts=tuple(_account(text) for text in accounts or ("paper:paper:10000",)),
+        accounts=_accounts(accounts, public_keys),
         klines=klines,
         state_file=state_file,
+        fault_schedule=faults,
         admin=admin,
     )
     try:
@@ -82,12 +99,44 @@ async def _serve(settings: SimulatorSettings) -> None:
         await exchange.stop()
 
 
+def _accounts(secrets: tuple[str, ...], public_keys: tuple[str, ...]) -> tuple[AccountSettings, ...]:
+    accounts = [_account(text) for text in secrets] + [_keyed_account(text) for text in public_keys]
+    repeated = [key for key, count in Counter(account.api_key for account in accounts).items() if count > 1]
+    if repeated:
+        raise click.BadParameter(f"{repeated[0]!r} is given twice", param_hint="--account")
+    return tuple(accounts) or (AccountSettings("paper", "paper"),)
+
+
 def _account(text: str) -> AccountSettings:
     parts = text.split(":")
     if len(parts) != ACCOUNT_PARTS or not all(parts):
         raise click.BadParameter(f"{text!r} is not KEY:SECRET:BALANCE_USDT", param_hint="--account")
+    return AccountSettings(parts[0], parts[1], _balance(parts[2], "--account"))
+
+
+def _keyed_account(text: str) -> AccountSettings:
+    option = "--public-key"
+    key, _, rest = text.partition(":")
+    path, _, balance = rest.rpartition(":")  # the path may have colons of its own
+    if not (key and path and balance):
+        raise click.BadParameter(f"{text!r} is not KEY:PEM_FILE:BALANCE_USDT", param_hint=option)
     try:
-        balance = Decimal(parts[2])
+        pem = Path(path).read_text("ascii")
+    except (OSError, UnicodeDecodeError) as unreadable:
+        raise click.BadParameter(f"{path}: {unreadable}", param_hint=option) from None
+    if not is_public_key(pem):
+        raise click.BadParameter(
+            f"{path} is no Ed25519 or RSA public key in PEM form; make one with `openssl pkey -pubout`",
+            param_hint=option,
+        )
+    return AccountSettings(key, balance_usdt=_balance(balance, option), public_key_pem=pem)
+
+
+def _balance(text: str, option: str) -> Decimal:
+    try:
+        balance = Decimal(text)
     except InvalidOperation:
-        raise click.BadParameter(f"{parts[2]!r} is no amount of USDT", param_hint="--account") from None
-    return AccountSettings(parts[0], parts[1], balance)
+        balance = Decimal("NaN")
+    if not balance.is_finite() or balance < 0:
+        raise click.BadParameter(f"{text!r} is no amount of USDT", param_hint=option)
+    return balance

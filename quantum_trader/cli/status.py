@@ -15,7 +15,7 @@ from quantum_trader.cli.common import (
     fail,
     json_option,
     print_json,
-    read_config,
+    read_reach,
     with_redis,
 )
 from quantum_trader.stores.connection import Database
@@ -44,8 +44,7 @@ ROWS = (
 @json_option
 def command(config_path: Path | None, as_json: bool) -> None:
     """Say whether the engine runs and works: 0 ready, 1 running but not ready, 3 not running."""
-    config = read_config(config_path)
-    status = with_redis(config, _status_now)
+    status = with_redis(read_reach(config_path), _status_now)
     if status is None:
         fail("no engine runs on this Redis; start it with `quantum-trader run`", UNREACHABLE)
     if as_json:

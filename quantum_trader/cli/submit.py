@@ -16,7 +16,7 @@ from quantum_trader.cli.common import (
     fail,
     json_option,
     print_json,
-    read_config,
+    read_reach,
     with_redis,
 )
 from quantum_trader.cli.explain import explain
@@ -55,7 +55,6 @@ def command(
     **given: Any,
 ) -> None:
     """Put a plan on the stream; with --wait, print what became of it."""
-    config = read_config(config_path)
     plan = _plan_fields(plan_id or f"cli-{secrets.token_hex(6)}", given)
 
     async def work(database: Database, keys: Keys) -> tuple[bool, Mapping[str, str] | None]:
@@ -69,7 +68,7 @@ def command(
         result = await _wait_for(database, keys, plan["plan_id"], after, timeout_s) if wait else None
         return runs, result
 
-    runs, result = with_redis(config, work)
+    runs, result = with_redis(read_reach(config_path), work)
     if not runs and not as_json:
         click.echo("No engine runs: the plan waits on the stream until it is too old.", err=True)
     if wait and result is None:

@@ -15,18 +15,18 @@ from quantum_trader.cli.common import (
     fail,
     json_option,
     print_json,
-    read_config,
-    redis_url,
+    read_reach,
     run_async,
 )
 from quantum_trader.cli.explain import explain, meaning_of
-from quantum_trader.config import Config
+from quantum_trader.essentials import Reach
 from quantum_trader.stores.archive import archived_plan, archived_symbol
 from quantum_trader.stores.connection import Database, RedisError
 from quantum_trader.stores.keys import Keys
 from quantum_trader.stores.results import result_of
 
 NEWEST = 10
+RESULTS_READ = 10_000
 
 T = TypeVar("T")
 
@@ -40,12 +40,12 @@ def command(config_path: Path | None, as_json: bool, name: str) -> None:
 
     Reads the result stream, and the archive in state_dir where the stream has no longer what is asked.
     """
-    config = read_config(config_path)
-    found = _find_plan(config, name)
+    reach = read_reach(config_path)
+    found = _find_plan(reach, name)
     if found is not None:
         print_json(found) if as_json else click.echo(explain(found))
         return
-    recent = _archived(lambda: archived_symbol(config.state_dir, name, NEWEST))
+    recent = _archived(lambda: archived_symbol(reach.state_dir, name, NEWEST))
     if not recent:
         fail(f"nothing is known of a plan or symbol {name!r}; plan ids are case-sensitive", FAILED)
     if as_json:
@@ -62,16 +62,16 @@ def _line(fields: Mapping[str, str]) -> str:
     return f"{fields['plan_id']}  {wish}  {fields['decision']}{gate}: {fields['reason']}. {meaning}"
 
 
-def _find_plan(config: Config, plan_id: str) -> Mapping[str, str] | None:
-    archived = _archived(lambda: archived_plan(config.state_dir, plan_id))
-    return archived if archived is not None else run_async(_search_stream(config, plan_id))
+def _find_plan(reach: Reach, plan_id: str) -> Mapping[str, str] | None:
+    archived = _archived(lambda: archived_plan(reach.state_dir, plan_id))
+    return archived if archived is not None else run_async(_search_stream(reach, plan_id))
 
 
-async def _search_stream(config: Config, plan_id: str) -> Mapping[str, str] | None:
+async def _search_stream(reach: Reach, plan_id: str) -> Mapping[str, str] | None:
     """The stream has the newest decisions; an engine that is not running has none to add."""
-    database = Database(redis_url(config))
+    database = Database(reach.redis_url)
     try:
-        return await result_of(database, Keys(config.redis.namespace), plan_id, config.streams.results_kept)
+        return await result_of(database, Keys(reach.namespace), plan_id, RESULTS_READ)
     except (RedisError, OSError):
         return None
     finally:

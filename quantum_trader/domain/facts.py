@@ -28,6 +28,7 @@ class BscHealth:
     required: bool
     state: str = ""
     authority: str = ""
+    last_good_poll_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,7 @@ class RotationUnderWay:
     new_plan_id: str
     new_symbol: str
     close_symbol: str
+    created_at_ms: int = 0
 
 
 KILL: Fact[str] = Fact("kill")

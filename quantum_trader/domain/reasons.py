@@ -253,6 +253,10 @@ class Reason(StrEnum):
         "symbol_in_flight", "claim", "An order of ours was in flight on the symbol until the age limit.",
         "Look at that order's plan with `quantum-trader why SYMBOL`.",
     )  # fmt: skip
+    REDIS_FULL = (
+        "redis_full", "claim", "Redis has reached its maxmemory; opens stop, exits go on.",
+        "Free memory, or raise maxmemory.",
+    )  # fmt: skip
     LEVERAGE_NOT_SET = (
         "leverage_not_set", "send", "The plan's leverage could not be set, so no order was sent.",
         "Close the position first, or leave leverage out.",

@@ -21,8 +21,12 @@ class AutoDisarm:
 
     def __init__(self, store: StopStore, limits: AutoDisarmTable, clock: Clock) -> None:
         self._store = store
-        self._limits = limits
         self._clock = clock
+        self.govern(limits)
+
+    def govern(self, limits: AutoDisarmTable) -> None:
+        """Go by ``limits`` from now on; what was counted under others is forgotten."""
+        self._limits = limits
         self._burst_denials = _Window(limits.burst_denials, limits.window_s)
         self._internal_errors = _Window(limits.internal_errors, limits.window_s)
 

@@ -8,18 +8,36 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
+import structlog
+
 from quantum_trader.domain import facts
 from quantum_trader.domain.decision import Decision
 from quantum_trader.domain.evidence import Evidence
 from quantum_trader.domain.exposure import ClaimedExposure
 from quantum_trader.domain.intention import Effect
 from quantum_trader.domain.order import Claimed, OpenOrder, client_order_id
+from quantum_trader.domain.reasons import Reason
 from quantum_trader.domain.verdict import Mode
 from quantum_trader.gates import GateTables
 from quantum_trader.pipeline.evidence import Rooms
-from quantum_trader.stores.claims import ClaimStore, OpenLimits, PlanRecord, Refusal, StoredOrder
+from quantum_trader.pipeline.rules import RulesInForce
+from quantum_trader.stores.claims import (
+    ClaimStore,
+    OpenLimits,
+    PlanRecord,
+    Refusal,
+    StoredOrder,
+    claim_json,
+)
 
 LOCK_TTL_MS = 60_000  # longer than any single send; a crash frees the symbol after it
+
+DISK_CURE = "free the disk of state_dir"
+
+OUTDATED = Refusal("claim", "outdated")
+"""Refuses a decision that does not hold any more. Never a result's reason: the plan is decided again."""
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +52,8 @@ class Grant:
 class ClaimStep:
     """Takes a plan's claims in one atomic server-side step."""
 
-    def __init__(self, store: ClaimStore, rooms: Rooms) -> None:
+    def __init__(self, store: ClaimStore, rooms: Rooms, rules: RulesInForce) -> None:
+        self._rules = rules
         self._store = store
         self._rooms = rooms
 
@@ -49,16 +68,22 @@ class ClaimStep:
     ) -> Grant | Refusal:
         """Claim ``decision`` for a first order of ``first_quantity`` (base asset), from ``state``.
 
+        A decision made under an older configuration is refused as ``OUTDATED`` (SPEC 7.2).
+
         Raises:
             RedisError: no reply; the claim may stand. The caller looks before doing anything else.
         """
+        if decision.config_hash != self._rules.config_hash:
+            return OUTDATED
         record = self._record(decision, first_quantity)
-        exposure = decision.exposure
+        exposure, symbol = decision.exposure, record.order.leg.symbol
+        if exposure is not None and self._rooms.book.has_unsettled(symbol):
+            return Refusal("claim", Reason.SYMBOL_IN_FLIGHT.value)  # also when Redis has lost that claim
         if exposure is None:
             refusal = await self._take(record, None, state)
             if refusal is not None:
                 return refusal
-            self._rooms.book.hold_exit(record.plan_id, record.order.leg.symbol)
+            self._rooms.book.hold_exit(record.plan_id, symbol)
             return Grant(record, decision)
         limits = open_limits(decision, exposure, evidence, gates, self._rooms)
         with self._rooms.book.claiming(min(limits.positions_epoch, limits.account_epoch)):
@@ -77,11 +102,33 @@ class ClaimStep:
         claimed = self._proof(record) if grant.claimed is not None else None
         return Grant(record, grant.decision, claimed)
 
+    def mirror(self, grant: Grant) -> bool:
+        """Mirror the granted order in ``state_dir``, before its first byte is sent; false if that failed.
+
+        An open is not sent then, an exit is (SPEC: a missing fact stops an open, never an exit).
+        """
+        record, book = grant.record, self._rooms.book
+        try:
+            self._rooms.mirror.keep(record, claim_json(record, book.exposure(record.plan_id)))
+        except OSError as full:
+            log.critical(
+                "mirror_unwritten", plan_id=record.plan_id, error=str(full), cure="free the disk of state_dir"
+            )
+            return False
+        return True
+
     async def unlock(self, grant: Grant) -> None:
         """Let go of the symbol's lock while the outcome is unknown; the claim itself stays."""
         await self._store.unlock(grant.record.order.leg.symbol, grant.record.plan_id)
 
     async def _take(self, record: PlanRecord, limits: OpenLimits | None, state: str) -> Refusal | None:
+        refusal = await self._ask(record, limits, state)
+        if refusal is None or refusal.reason != Reason.NOT_LEADER.value or limits is not None:
+            return refusal
+        # an exit does not wait for the next renewal of a lease that ran out or was lost with its key
+        return refusal if await self._rooms.lease.renew() else await self._ask(record, limits, state)
+
+    async def _ask(self, record: PlanRecord, limits: OpenLimits | None, state: str) -> Refusal | None:
         return await self._store.claim(
             self._rooms.lease.value,
             record,

@@ -10,20 +10,23 @@ import structlog
 
 from quantum_trader.concurrency import end_tasks
 from quantum_trader.domain.clock import Clock
-from quantum_trader.domain.plan import Plan, stream_ms
+from quantum_trader.domain.plan import Plan
 from quantum_trader.domain.reasons import Reason
 from quantum_trader.domain.result import Ended
 from quantum_trader.pipeline.intake import DeadLetter, Refused, read_entry
-from quantum_trader.pipeline.recover import Recovery
+from quantum_trader.pipeline.recover import Recovery, restore
 from quantum_trader.pipeline.results import Ending
 from quantum_trader.pipeline.rotation import RotationSaga, timed_out
 from quantum_trader.pipeline.runner import PlanRunner
 from quantum_trader.pipeline.settle import Settler
 from quantum_trader.stores.claims import ClaimStore, PlanRecord
 from quantum_trader.stores.connection import RedisError
+from quantum_trader.stores.lease import Lease
+from quantum_trader.stores.mirror import Mirror
 from quantum_trader.stores.operator_state import OperatorState
 from quantum_trader.stores.plan_stream import BATCH_MAX, Delivery, PlanStream
 from quantum_trader.stores.settlement import PARKED, NotSettled
+from quantum_trader.stores.stream_ids import is_after
 
 IN_FLIGHT_MAX = 512
 RECONNECT_PAUSE_FIRST_S = 0.2
@@ -46,6 +49,8 @@ class Consumer:
         *,
         rotation: RotationSaga,
         settler: Settler,
+        mirror: Mirror,
+        lease: Lease,
         clock: Clock,
     ) -> None:
         self._stream = stream
@@ -58,7 +63,10 @@ class Consumer:
         self._active: dict[str, str] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(IN_FLIGHT_MAX)
-        self._redelivered_before_ms = clock.now_ms()
+        self._mirror = mirror
+        self._lease = lease
+        self._in_hand: set[str] = set()
+        self._redelivered_through = "0-0"
         self._stopping = asyncio.Event()
         self.operator: OperatorState | None = None
         self.plans_seen = 0
@@ -82,34 +90,52 @@ class Consumer:
     async def run(self) -> None:
         """Recover, then read until stopped; reconnects for as long as it takes."""
         pause_s = RECONNECT_PAUSE_FIRST_S
-        recovered = False
         while not self._stopping.is_set():
             try:
-                await self._stream.ensure_group()
-                if not recovered:
-                    await self._take_over()
-                    recovered = True
+                await self._take_over()
                 self.connected, pause_s = True, RECONNECT_PAUSE_FIRST_S
                 await self._read_on()
             except RedisError as lost:
                 self.connected = False
-                self._redelivered_before_ms = self._clock.now_ms()
                 log.warning("redis_lost", error=str(lost), retry_s=pause_s)
                 await self._clock.sleep(pause_s)
                 pause_s = min(pause_s * 2, RECONNECT_PAUSE_MAX_S)
+                await self._stream.reconnect()
 
     async def _take_over(self) -> None:
-        """Settle claimed plans first, then take our own pending entries as redelivered ones."""
+        """Settle claimed plans first, then take our own pending entries as redelivered ones.
+
+        At the start, and again whenever Redis was lost: what it has forgotten is put back from the
+        mirror, and entries whose delivery never reached us are asked for again. What is in hand
+        already goes on as it is.
+        """
+        await self._lease.renew()
+        found = await self._stream.ensure_group(self._mirror.floor)
+        if found.was_created and found.start != "0":
+            log.warning("group_created_anew", start=found.start)
+        self._redelivered_through = found.newest
+        await self._stream.tell_trimmed()
         self.operator = await self._stream.operator_state()
-        records = await self._claims.unsettled()
+        await restore(self._mirror, self._claims, self._lease.value, self._clock.now_ms())
+        records = [record for record in await self._claims.unsettled() if record.plan_id not in self._active]
         await self._recover(records)
         taken = {record.stream_id for record in records} | await self._resume_rotation()
-        for delivery in await self._stream.pending():
-            if delivery.stream_id not in taken:
-                await self._accept(delivery, self.operator)
+        await self._accept_pending(taken, self.operator)
+
+    async def _accept_pending(self, taken: set[str], operator: OperatorState) -> None:
+        pending = await self._stream.pending()
+        waiting = [one for one in pending if one.stream_id not in taken | self._in_hand]
+        trimmed = [one.stream_id for one in waiting if not one.fields]
+        if trimmed:
+            await self._stream.give_up(trimmed)
+        for delivery in waiting:
+            if delivery.fields:
+                await self._accept(delivery, operator)
 
     async def _resume_rotation(self) -> set[str]:
         """Go on with the rotation that a former life left; return the parked entry's id, if any."""
+        if self._rotation.current is not None:  # under way in this life already
+            return set()
         resumed = await self._rotation.resume()
         if resumed is None:
             return set()
@@ -135,9 +161,31 @@ class Consumer:
     async def _finish(self, record: PlanRecord) -> None:
         self._active[record.plan_id] = record.content_hash
         try:
-            await self._recovery.finish(record)
+            while not await self._is_finished(record):
+                await self._clock.sleep(RECONNECT_PAUSE_FIRST_S)
+                record = await self._newest_record(record)
         finally:
             self._active.pop(record.plan_id, None)
+
+    async def _is_finished(self, record: PlanRecord) -> bool:
+        """Bring a claimed plan to its result; false when Redis did not answer in the middle of it."""
+        try:
+            await self._recovery.finish(record)
+        except RedisError as lost:
+            log.warning("plan_interrupted", plan_id=record.plan_id, error=str(lost))
+            return False
+        return True
+
+    async def _newest_record(self, record: PlanRecord) -> PlanRecord:
+        """Return what is stored of a claimed plan now: the step that was interrupted may have been done."""
+        while True:
+            try:
+                return await self._claims.record(record.plan_id)
+            except RedisError as lost:
+                log.warning("plan_interrupted", plan_id=record.plan_id, error=str(lost))
+            except KeyError:
+                return record
+            await self._clock.sleep(RECONNECT_PAUSE_FIRST_S)
 
     async def _read_on(self) -> None:
         while not self._stopping.is_set():
@@ -147,8 +195,10 @@ class Consumer:
                 await self._accept(delivery, self.operator)
 
     async def _accept(self, delivery: Delivery, operator: OperatorState) -> None:
+        if delivery.stream_id in self._in_hand:  # a group made anew delivers it once more
+            return
         self.plans_seen += 1
-        redelivered = delivery.redelivered or stream_ms(delivery.stream_id) < self._redelivered_before_ms
+        redelivered = delivery.redelivered or not is_after(delivery.stream_id, self._redelivered_through)
         entry = read_entry(delivery.stream_id, delivery.fields)
         if isinstance(entry, DeadLetter):
             log.warning("dead_letter", stream_id=delivery.stream_id, reason=entry.reason)
@@ -162,6 +212,7 @@ class Consumer:
             return
         await self._slots.acquire()
         self._active[entry.plan_id] = entry.content_hash
+        self._in_hand.add(entry.stream_id)
         self._spawn(self._run_plan(entry, operator, redelivered=redelivered))
 
     async def _refuse(self, refused: Refused, stream_id: str) -> None:
@@ -182,6 +233,7 @@ class Consumer:
             await self._fail(plan, bug)
         finally:
             self._active.pop(plan.plan_id, None)
+            self._in_hand.discard(plan.stream_id)
             self._slots.release()
 
     async def _look_again(self, plan: Plan) -> None:
@@ -189,6 +241,8 @@ class Consumer:
         while True:
             await self._clock.sleep(RECONNECT_PAUSE_FIRST_S)
             try:
+                if self._mirror.holds(plan.plan_id):
+                    await restore(self._mirror, self._claims, self._lease.value, self._clock.now_ms())
                 state, _ = await self._claims.history(plan.plan_id)
                 if state == "claimed":
                     record = await self._claims.record(plan.plan_id)

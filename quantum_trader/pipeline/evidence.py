@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from quantum_trader.domain import facts
@@ -20,6 +20,7 @@ from quantum_trader.positions.ledger import Ledger
 from quantum_trader.positions.live import LiveAccount
 from quantum_trader.positions.sent_orders import SentOrders
 from quantum_trader.stores.lease import Lease
+from quantum_trader.stores.mirror import Mirror
 from quantum_trader.stores.operator_state import OperatorState
 
 MEMORY = "engine"
@@ -39,8 +40,11 @@ class Rooms:
     server_clock: ServerClock
     last_open_ms: dict[Leg, int]
     sent_orders_ms: SentOrders
+    mirror: Mirror
     rotation: RotationUnderWay | None = None
     keys_accepted: bool = True
+    unresolved_since_ms: dict[str, int] = field(default_factory=dict)
+    """Orders of unknown outcome, by client order id."""
 
 
 def gather(plan: Plan, rooms: Rooms, operator: OperatorState, history: PlanHistory | None) -> Evidence:

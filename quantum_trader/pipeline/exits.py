@@ -119,6 +119,7 @@ class ExitSender:
         order = ExitOrder(
             stored.leg, stored.side, stored.quantity, stored.client_order_id, stored.timestamp_ms
         )
+        self._claims.mirror(progress.grant)
         outcome = await self._exits.reduce_position(order)
         progress.attempts.append(attempt_record(progress.grant, outcome))
         progress.last_refusal = outcome if isinstance(outcome, Rejected) else None

@@ -71,11 +71,14 @@ class OrderFollower:
         clock: Clock,
         exchange_now_ms: Callable[[], int],
         patience: Patience,
+        unresolved_since_ms: dict[str, int] | None = None,
     ) -> None:
+        """``unresolved_since_ms`` lists, for others to see, the orders whose outcome is unknown now."""
         self._account = account
         self._clock = clock
         self._exchange_now_ms = exchange_now_ms
         self._patience = patience
+        self._unresolved_since_ms = {} if unresolved_since_ms is None else unresolved_since_ms
 
     async def until_final(self, order: OrderState) -> OrderState:
         """Return ``order`` when nothing more can happen to it and its fill price is known."""
@@ -98,6 +101,13 @@ class OrderFollower:
 
         ``ledger_amount`` tells the leg's signed amount in the ledger, which lacks this order.
         """
+        self._unresolved_since_ms[order.client_order_id] = self._clock.now_ms()
+        try:
+            return await self._resolve(order, ledger_amount)
+        finally:
+            self._unresolved_since_ms.pop(order.client_order_id, None)
+
+    async def _resolve(self, order: StoredOrder, ledger_amount: Callable[[], Decimal]) -> OrderState | None:
         pause = _Pauses(self._clock, alert=lambda: _alert(order))
         agreeing_since_ms: int | None = None
         agreeing = 0

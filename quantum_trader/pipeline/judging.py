@@ -19,15 +19,17 @@ from quantum_trader.domain.result import Ended
 from quantum_trader.domain.sizing import split
 from quantum_trader.exchange.errors import ExchangeError
 from quantum_trader.pipeline.auto_disarm import AutoDisarm
-from quantum_trader.pipeline.claim import ClaimStep, Grant
-from quantum_trader.pipeline.decide import Chain, decide
+from quantum_trader.pipeline.claim import OUTDATED, ClaimStep, Grant
+from quantum_trader.pipeline.decide import decide
 from quantum_trader.pipeline.evidence import Rooms, gather, known_positions, refresh_stale
 from quantum_trader.pipeline.exits import ExitSender
+from quantum_trader.pipeline.look_back import LookBack
 from quantum_trader.pipeline.opens import OpenSender
 from quantum_trader.pipeline.pace import ExitPace
 from quantum_trader.pipeline.results import Ending
 from quantum_trader.pipeline.rotation import RotationSaga
-from quantum_trader.pipeline.settle import House, Settler
+from quantum_trader.pipeline.rules import RulesInForce
+from quantum_trader.pipeline.settle import Settler
 from quantum_trader.stores.claims import Refusal
 from quantum_trader.stores.connection import RedisError
 from quantum_trader.stores.operator_state import OperatorState
@@ -40,14 +42,6 @@ ADMISSION = "intake"
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class AgeLimits:
-    """How old a plan may be at first delivery, and an exit's deadline, in ms."""
-
-    open_ms: int
-    exit_ms: int
-
-
 @dataclass(slots=True)
 class Steps:
     """The steps that do I/O."""
@@ -57,7 +51,7 @@ class Steps:
     exits: ExitSender
     settler: Settler
     read_operator: Callable[[], Awaitable[OperatorState]]
-    find_order: Callable[[Plan], Awaitable[OrderState | None]]
+    look_back: LookBack
     follow: Callable[[OrderState], Awaitable[OrderState]]
     rotation: RotationSaga
     auto_disarm: AutoDisarm
@@ -84,22 +78,17 @@ class Judge:
     def __init__(
         self,
         rooms: Rooms,
-        chain: Chain,
-        house: House,
+        rules: RulesInForce,
         *,
         steps: Steps,
-        ages: AgeLimits,
         clock: Clock,
-        sends_orders: bool,
     ) -> None:
         self._rooms = rooms
-        self._chain = chain
-        self._house = house
+        self._rules = rules
         self._steps = steps
-        self._ages = ages
         self._clock = clock
-        self._sends_orders = sends_orders
-        self._pace = ExitPace(house.gates.rate_limit.exits_per_min, clock)
+        self._pace = ExitPace(rules.gates.rate_limit.exits_per_min, clock)
+        rules.on_change(lambda config: self._pace.widen(config.gates.rate_limit.exits_per_min))
 
     async def judge_and_claim(self, delivery: InHand) -> Ending | Grant:
         """Decide and claim; waits while an order of ours is in flight on the symbol."""
@@ -107,6 +96,7 @@ class Judge:
         while True:
             await self.see(plan, delivery.delivered_ms)
             operator = await self._fresh_operator(delivery.operator)
+            self._rules.obey(operator)
             evidence = gather(plan, self._rooms, operator, delivery.history)
             if self._steps.rotation.is_withdrawn(plan):
                 return Ending(Ended.EXPIRED, Reason.EXPIRED.value, "intake", "its rotation is over")
@@ -115,13 +105,13 @@ class Judge:
                 return self._denied(decision)
             if not decision.allowed:
                 continue
-            if not self._sends_orders:
+            if not self._rules.sends_orders:
                 return Ending.of_decision(decision, Ended.DRY_RUN, Reason.DRY_RUN.value)
-            if await self._paced(delivery, decision):
-                continue
-            outcome = await self._claim(decision, evidence, delivery.state)
+            outcome = await self._claim_in_turn(delivery, decision, evidence)
             if isinstance(outcome, Grant):
                 return outcome
+            if outcome == OUTDATED:
+                continue
             if outcome.reason != Reason.SYMBOL_IN_FLIGHT.value:
                 return self._refused(decision, outcome)
             if self._clock.now_ms() >= (delivery.deadline_ms or self._deadline_ms(plan, decision)):
@@ -141,12 +131,12 @@ class Judge:
 
     async def see(self, plan: Plan, delivered_ms: int) -> None:
         """Read anew what is stale; an exit goes on trying for 5 s, one without size for its age limit."""
-        terms = self._chain.terms
+        terms = self._rules.chain.terms
         failures = await refresh_stale(self._rooms, terms)
         if known_positions(self._rooms, terms) is not None or not plan.says_exit:
             return
         sized = plan.side.value != "CLOSE" and plan.quantity > 0 and plan.close_fraction is None
-        patience_ms = int(BLIND_EXIT_AFTER_S * 1000) if sized else self._ages.exit_ms
+        patience_ms = int(BLIND_EXIT_AFTER_S * 1000) if sized else self._rules.ages.exit_ms
         while failures and self._clock.now_ms() < delivered_ms + patience_ms:
             await self._clock.sleep(IN_FLIGHT_PAUSE_S)
             failures = await refresh_stale(self._rooms, terms)
@@ -162,7 +152,7 @@ class Judge:
             return operator
 
     def _decide(self, plan: Plan, evidence: Evidence) -> Decision:
-        decision = decide(plan, evidence, self._chain)
+        decision = decide(plan, evidence, self._rules.chain)
         broken = [verdict for verdict in decision.verdicts if verdict.code == Reason.GATE_ERROR.value]
         for verdict in broken:
             log.error("GATE_ERROR", plan_id=plan.plan_id, gate=verdict.gate, evidence=verdict.evidence)
@@ -182,12 +172,20 @@ class Judge:
         delivery.paced = True
         return await self._pace.take_turn()
 
+    async def _claim_in_turn(
+        self, delivery: InHand, decision: Decision, evidence: Evidence
+    ) -> Grant | Refusal:
+        """Claim; ``OUTDATED`` where waiting for an exit's turn took time, so that it is judged again."""
+        if await self._paced(delivery, decision):
+            return OUTDATED
+        return await self._claim(decision, evidence, delivery.state)
+
     async def _claim(self, decision: Decision, evidence: Evidence, state: str) -> Grant | Refusal:
         quantity = decision.quantity or Decimal(0)
         if decision.is_exit:
             quantity = split(quantity, self._rooms.market.rules_of(decision.plan.symbol))
         return await self._steps.claims.claim(
-            decision, evidence, self._house.gates, first_quantity=quantity, state=state
+            decision, evidence, self._rules.gates, first_quantity=quantity, state=state
         )
 
     def _refused(self, decision: Decision, refusal: Refusal) -> Ending:
@@ -196,7 +194,9 @@ class Judge:
         return Ending.of_decision(decision, Ended.BLOCKED, refusal.reason, refusal.gate)
 
     def _deadline_ms(self, plan: Plan, decision: Decision) -> int:
-        return plan.issued_at_ms + (self._ages.exit_ms if decision.is_exit else self._ages.open_ms)
+        return plan.issued_at_ms + (
+            self._rules.ages.exit_ms if decision.is_exit else self._rules.ages.open_ms
+        )
 
 
 def _words(decision: Decision) -> str:

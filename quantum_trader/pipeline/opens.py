@@ -70,6 +70,8 @@ class OpenSender:
     async def _send_once(self, grant: Grant, attempts: list[dict[str, Any]]) -> Outcome:
         if grant.claimed is None:
             raise AssertionError("an exit came to the sender of opens")
+        if not self._claims.mirror(grant):
+            return NotSent("state_dir cannot be written: an order that is not mirrored there is not sent")
         outcome = await self._entry.open_position(grant.claimed)
         attempts.append(attempt_record(grant, outcome))
         return outcome

@@ -16,6 +16,10 @@ class ExitPace:
         self._clock = clock
         self._taken_s: deque[float] = deque(maxlen=per_minute)
 
+    def widen(self, per_minute: int) -> None:
+        """Have ``per_minute`` exits fit into a minute from now on; turns taken go on counting."""
+        self._taken_s = deque(self._taken_s, maxlen=per_minute)
+
     async def take_turn(self) -> bool:
         """Return when one more exit fits into the minute, and count it; true if it had to wait."""
         waited = False

@@ -21,9 +21,11 @@ from quantum_trader.exchange.ports import AccountReads
 from quantum_trader.pipeline.claim import Grant
 from quantum_trader.pipeline.evidence import Rooms
 from quantum_trader.pipeline.intake import read_entry
-from quantum_trader.pipeline.judging import AgeLimits, Steps
+from quantum_trader.pipeline.judging import Steps
+from quantum_trader.pipeline.rules import RulesInForce
 from quantum_trader.pipeline.runner import PlanRunner
-from quantum_trader.stores.claims import PlanRecord
+from quantum_trader.stores.claims import ClaimStore, PlanRecord
+from quantum_trader.stores.mirror import Mirror
 
 RETRY_PAUSE_S = 1.0
 
@@ -40,14 +42,14 @@ class Recovery:
         account: AccountReads,
         rooms: Rooms,
         *,
-        ages: AgeLimits,
+        rules: RulesInForce,
         clock: Clock,
     ) -> None:
         self._runner = runner
         self._steps = steps
         self._account = account
         self._rooms = rooms
-        self._ages = ages
+        self._rules = rules
         self._clock = clock
 
     async def finish(self, record: PlanRecord) -> None:
@@ -65,7 +67,7 @@ class Recovery:
             fate = await self._steps.exits.send(
                 grant,
                 record.asked,
-                begun_ms + self._ages.exit_ms,
+                begun_ms + self._rules.ages.exit_ms,
                 _nothing_to_release,
                 earlier=await self._earlier_orders(record),
                 settle_first=True,
@@ -90,6 +92,21 @@ class Recovery:
             except ExchangeError as failed:
                 log.warning("order_query_failed", client_order_id=client_order_id, error=str(failed))
             await self._clock.sleep(RETRY_PAUSE_S)
+
+
+async def restore(mirror: Mirror, claims: ClaimStore, lease_value: str, now_ms: int) -> None:
+    """Put back what Redis has lost of plans that may have sent an order (INC-18).
+
+    Raises:
+        RedisError: it does not answer; what was put back is found there by the next call.
+    """
+    for held in mirror.unsettled:
+        plan_id = held.record.plan_id
+        state = await claims.restore(lease_value, held.record, held.claim)
+        if state == "terminal":
+            mirror.settle(plan_id, now_ms)
+        elif state != "claimed":
+            log.critical("plan_not_restored", plan_id=plan_id, state=state)
 
 
 async def _nothing_to_release() -> None:

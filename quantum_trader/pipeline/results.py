@@ -115,7 +115,7 @@ def _trace(plan: Plan, ending: Ending, config_hash: str) -> dict[str, Any]:
         "verdicts": [verdict.as_record() for verdict in decision.verdicts] if decision is not None else [],
         "orders": fate.attempts if fate is not None else [],
         "decided_at": decision.decided_at_ms if decision is not None else None,
-        "timings_ms": ending.timings_ms,
+        "timings_ms": {"stream": plan.stream_ms, **ending.timings_ms},
         "config_hash": decision.config_hash if decision is not None else config_hash,
         "version": __version__,
     }

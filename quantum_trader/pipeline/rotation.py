@@ -50,12 +50,18 @@ DecideParked = Callable[[Plan, Ending | None], Awaitable[str]]
 class RotationSaga:
     """Begins a rotation, sees it through, and resumes the one that a former life left."""
 
-    def __init__(self, store: RotationStore, rooms: Rooms, clock: Clock, timeout_s: int) -> None:
+    def __init__(
+        self, store: RotationStore, rooms: Rooms, clock: Clock, timeout_s: Callable[[], int]
+    ) -> None:
         self._store = store
         self._rooms = rooms
         self._clock = clock
-        self._timeout_ms = timeout_s * 1000
+        self._timeout_s = timeout_s
         self._current: Rotation | None = None
+
+    @property
+    def _timeout_ms(self) -> int:
+        return self._timeout_s() * 1000
 
     async def begin(self, plan: Plan, decision: Decision) -> bool:
         """Park ``plan`` if its decision allows it and no rotation is under way; true if it is parked now.
@@ -166,7 +172,7 @@ class RotationSaga:
     def _take(self, rotation: Rotation) -> None:
         self._current = rotation
         self._rooms.rotation = RotationUnderWay(
-            rotation.new_plan_id, rotation.new_symbol, rotation.close_leg.symbol
+            rotation.new_plan_id, rotation.new_symbol, rotation.close_leg.symbol, rotation.created_at_ms
         )
 
     def _drop(self) -> None:

@@ -15,26 +15,21 @@ import structlog
 from quantum_trader.domain.case import Case
 from quantum_trader.domain.clock import Clock
 from quantum_trader.domain.facts import PlanHistory
-from quantum_trader.domain.order import client_order_id
 from quantum_trader.domain.plan import Plan
 from quantum_trader.domain.reasons import Reason
 from quantum_trader.domain.result import Ended
-from quantum_trader.exchange.errors import ExchangeError
 from quantum_trader.pipeline.claim import Grant
-from quantum_trader.pipeline.decide import Chain
 from quantum_trader.pipeline.evidence import Rooms, gather
 from quantum_trader.pipeline.fate import Fate, fate_of_order
 from quantum_trader.pipeline.judging import (
     BLIND_EXIT_AFTER_S,
-    IN_FLIGHT_PAUSE_S,
-    AgeLimits,
     InHand,
     Judge,
     Steps,
 )
 from quantum_trader.pipeline.lanes import Lane, LaneTaken, SymbolLanes
 from quantum_trader.pipeline.results import Ending
-from quantum_trader.pipeline.settle import House
+from quantum_trader.pipeline.rules import RulesInForce
 from quantum_trader.stores.connection import RedisError
 from quantum_trader.stores.operator_state import OperatorState
 from quantum_trader.stores.settlement import PARKED, NotSettled
@@ -48,23 +43,16 @@ class PlanRunner:
     def __init__(
         self,
         rooms: Rooms,
-        chain: Chain,
-        house: House,
+        rules: RulesInForce,
         *,
         steps: Steps,
-        ages: AgeLimits,
         clock: Clock,
-        sends_orders: bool,
     ) -> None:
         self._rooms = rooms
-        self._chain = chain
+        self._rules = rules
         self._steps = steps
-        self._ages = ages
         self._clock = clock
-        self._sends_orders = sends_orders
-        self._judge = Judge(
-            rooms, chain, house, steps=steps, ages=ages, clock=clock, sends_orders=sends_orders
-        )
+        self._judge = Judge(rooms, rules, steps=steps, clock=clock)
         self.lanes = SymbolLanes()
 
     async def run(self, plan: Plan, operator: OperatorState, *, redelivered: bool) -> NotSettled | None:
@@ -76,11 +64,12 @@ class PlanRunner:
         delivery = InHand(plan, operator, self._clock.now_ms(), redelivered)
         await self._judge.see(plan, delivery.delivered_ms)
         known = gather(plan, self._rooms, operator, None)
-        is_exit = Case(plan, known, self._chain.terms).is_exit
-        expired = self._expired(delivery, is_exit=is_exit)
+        is_exit = Case(plan, known, self._rules.chain.terms).is_exit
+        limit_ms = self._rules.ages.exit_ms if is_exit else self._rules.ages.open_ms
+        expired = self._expired(delivery, limit_ms, is_exit=is_exit)
         if expired is not None:
-            return await self._steps.settler.end(plan, expired)
-        deadline_ms = plan.issued_at_ms + self._ages.open_ms
+            return await self._end_expired(delivery, expired, limit_ms)
+        deadline_ms = plan.issued_at_ms + self._rules.ages.open_ms
         wait_s = None if is_exit else max(0.0, (deadline_ms - self._clock.now_ms()) / 1000)
         try:
             return await self._run_in_lane(delivery, wait_s)
@@ -106,7 +95,7 @@ class PlanRunner:
     async def _rotates(self, plan: Plan, ending: Ending) -> bool:
         """Park the plan and begin a rotation where that is all it lacks (SPEC 6.6)."""
         decision = ending.decision
-        if decision is None or decision.rotation is None or not self._sends_orders:
+        if decision is None or decision.rotation is None or not self._rules.sends_orders:
             return False
         return await self._steps.rotation.begin(plan, decision)
 
@@ -116,7 +105,7 @@ class PlanRunner:
             now_ms = self._clock.now_ms()
             operator = await self._steps.read_operator()
             delivery = InHand(plan, operator, now_ms, redelivered=False, history=PlanHistory(), state=PARKED)
-            delivery.deadline_ms = now_ms + self._ages.open_ms
+            delivery.deadline_ms = now_ms + self._rules.ages.open_ms
             outcome = ending or await self._judge.judge_and_claim(delivery)
             if isinstance(outcome, Grant):
                 fate = await self._send_and_settle(outcome, plan, lane)
@@ -125,44 +114,34 @@ class PlanRunner:
             return f"{outcome.ended}: {outcome.reason}"
 
     async def _look_back(self, delivery: InHand) -> Ending | None:
-        """Find out what is known of the plan id from before; end what has its order already."""
-        plan = delivery.plan
-        if not delivery.redelivered or not self._sends_orders:
-            prior_ms = self._rooms.sent_orders_ms.get(client_order_id(plan.plan_id))
-            delivery.history = PlanHistory(prior_order_ms=prior_ms)
-            return None
-        return await self._ask_the_exchange(delivery)
-
-    async def _ask_the_exchange(self, delivery: InHand) -> Ending | None:
-        """Check a redelivered plan: its order may be live although its claim was lost (INC-18).
+        """Find out what is known of the plan id from before; end what has its order already.
 
         Without an answer the history stays unknown: an open is blocked, an exit goes on after 5 s.
         """
-        plan = delivery.plan
-        while True:
-            try:
-                found = await self._steps.find_order(plan)
-                break
-            except ExchangeError as failed:
-                log.warning("redelivery_unchecked", plan_id=plan.plan_id, error=str(failed))
-            if self._clock.now_ms() > delivery.delivered_ms + BLIND_EXIT_AFTER_S * 1000:
-                return None
-            await self._clock.sleep(IN_FLIGHT_PAUSE_S)
-        if found is None:
-            delivery.history = PlanHistory()
+        plan, look_back = delivery.plan, self._steps.look_back
+        if not delivery.redelivered or not self._rules.sends_orders:
+            delivery.history = look_back.at_first_sight(plan).history
             return None
-        known_ms = (found.created_ms or found.update_time_ms) - (self._rooms.server_clock.offset_ms or 0)
-        if known_ms < plan.stream_ms:
-            delivery.history = PlanHistory(prior_order_ms=known_ms)
+        until_ms = delivery.delivered_ms + int(BLIND_EXIT_AFTER_S * 1000)
+        seen = await look_back.at_the_exchange(plan, until_ms)
+        delivery.history = seen.history
+        if seen.order is None:
             return None
-        log.warning("order_adopted", plan_id=plan.plan_id, order_id=found.order_id)
-        fate = fate_of_order(await self._steps.follow(found), [])
+        log.warning("order_adopted", plan_id=plan.plan_id, order_id=seen.order.order_id)
+        fate = fate_of_order(await self._steps.follow(seen.order), [])
         return Ending(fate.ended, fate.reason, fate.gate, fate.error, fate=fate)
 
-    def _expired(self, delivery: InHand, *, is_exit: bool) -> Ending | None:
+    async def _end_expired(self, delivery: InHand, expired: Ending, limit_ms: int) -> NotSettled | None:
+        """Write that a plan is too old, unless it was redelivered and has its order already."""
+        plan = delivery.plan
+        asks = delivery.redelivered and self._rules.sends_orders
+        if asks and self._steps.look_back.is_worth_asking(plan, limit_ms):
+            expired = await self._look_back(delivery) or expired
+        return await self._steps.settler.end(plan, expired)
+
+    def _expired(self, delivery: InHand, limit_ms: int, *, is_exit: bool) -> Ending | None:
         """End a plan that was too old when it was first delivered; a backlog is never traded (SPEC 3)."""
         plan = delivery.plan
-        limit_ms = self._ages.exit_ms if is_exit else self._ages.open_ms
         age_ms = delivery.delivered_ms - plan.issued_at_ms
         if age_ms <= limit_ms:
             return None
@@ -191,7 +170,7 @@ class PlanRunner:
         if grant.claimed is not None:
             return await self._steps.opens.send(grant, outcome_unknown)
         asked = grant.decision.quantity or Decimal(0)
-        deadline_ms = claimed_ms + self._ages.exit_ms
+        deadline_ms = claimed_ms + self._rules.ages.exit_ms
         return await self._steps.exits.send(grant, asked, deadline_ms, outcome_unknown)
 
     async def _unlock(self, grant: Grant) -> None:

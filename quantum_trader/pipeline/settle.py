@@ -7,7 +7,6 @@ the same breath, so that the next decision sees fill, ledger and released claims
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -21,12 +20,12 @@ from quantum_trader.domain.plan import Plan
 from quantum_trader.domain.reasons import Reason
 from quantum_trader.domain.result import Result, plain
 from quantum_trader.domain.trading import Leg
-from quantum_trader.gates import GateTables
 from quantum_trader.pipeline.claim import Grant
 from quantum_trader.pipeline.consequences import consequences
 from quantum_trader.pipeline.evidence import Rooms
 from quantum_trader.pipeline.intake import Refused
 from quantum_trader.pipeline.results import Ending, permit_p32, permit_p33, result_of, result_of_refused
+from quantum_trader.pipeline.rules import RulesInForce
 from quantum_trader.positions.ledger import LedgerEntry
 from quantum_trader.stores.claims import claim_json
 from quantum_trader.stores.codec import encode_text
@@ -48,16 +47,6 @@ NOT_LEADER = "not_leader"
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class House:
-    """What every settlement needs to know of the engine: mode, config, names."""
-
-    mode: str
-    gates: GateTables
-    config_hash: str
-    keys: Keys
-
-
 class Settler:
     """Writes results and takes them over."""
 
@@ -65,20 +54,22 @@ class Settler:
         self,
         store: SettlementStore,
         rooms: Rooms,
-        house: House,
+        rules: RulesInForce,
+        keys: Keys,
         clock: Clock,
         archive: Callable[[Result, Mapping[str, str]], None],
     ) -> None:
         self._store = store
         self._rooms = rooms
-        self._house = house
+        self._rules = rules
+        self._keys = keys
         self._clock = clock
         self._archive = archive
 
     async def refuse(self, refused: Refused, stream_id: str) -> NotSettled | None:
         """Write the result of an entry that ended at intake; not None if it was a duplicate."""
         result = result_of_refused(
-            refused, mode=self._house.mode, now_ms=self._clock.now_ms(), config_hash=self._house.config_hash
+            refused, mode=self._rules.mode, now_ms=self._clock.now_ms(), config_hash=self._rules.config_hash
         )
         settlement = self._settlement(
             result, stream_id, refused.content_hash, NEVER_CLAIMED, Leg(result.symbol or "none")
@@ -136,9 +127,9 @@ class Settler:
         return result_of(
             plan,
             ending,
-            mode=self._house.mode,
+            mode=self._rules.mode,
             now_ms=self._clock.now_ms(),
-            config_hash=self._house.config_hash,
+            config_hash=self._rules.config_hash,
         )
 
     def _settlement(
@@ -155,6 +146,7 @@ class Settler:
             leg=leg,
             result=result.as_fields(encode_text(result.trace)),
             seen_claims=tuple(seen),
+            epoch_known=self._rooms.account.positions_epoch,
             **rest,
         )
 
@@ -177,8 +169,8 @@ class Settler:
             ending.decision,
             ending.reason,
             code,
-            gates=self._house.gates,
-            keys=self._house.keys,
+            gates=self._rules.gates,
+            keys=self._keys,
             now_ms=self._clock.now_ms(),
         )
         return {"latches": found.latches, "margin_failure": found.margin_failure}
@@ -226,11 +218,26 @@ class Settler:
                 log.warning("settle_retry", plan_id=settlement.plan_id, tries=replies_lost, error=str(failed))
                 await self._clock.sleep(RETRY_PAUSE_S)
                 continue
+            if isinstance(outcome, NotSettled) and outcome.why == NOT_LEADER and await self._leads_again():
+                continue
             if isinstance(outcome, NotSettled) and outcome.state == TERMINAL and replies_lost:
                 outcome = Settled(await self._store.epoch())
             if isinstance(outcome, Settled):
                 self._rooms.book.forget(settlement.seen_claims)
+            if isinstance(outcome, Settled) or settlement.expected_state == CLAIMED:
+                self._rooms.mirror.settle(settlement.plan_id, self._clock.now_ms(), _floor_of(outcome))
             return outcome
+
+    async def _leads_again(self) -> bool:
+        """Take the lease back where nobody else has it: it ran out, or was lost with Redis' keys.
+
+        Where another engine has it, the plan's claim is that engine's to settle.
+        """
+        try:
+            return not await self._rooms.lease.renew()
+        except RedisError as failed:
+            log.warning("lease_unread", error=str(failed))
+            return True
 
     async def _epoch_after_all(self, outcome: NotSettled) -> int:
         log.critical("settle_refused", why=outcome.why, state=outcome.state)
@@ -248,6 +255,10 @@ class Settler:
         self._archive(result, fields)
         log.info("decision", **decision_line(result, decision))
         return None
+
+
+def _floor_of(outcome: Settled | NotSettled) -> str:
+    return outcome.floor if isinstance(outcome, Settled) else ""
 
 
 def decision_line(result: Result, decision: Decision | None) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import queue
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
@@ -44,10 +45,12 @@ class Archive:
 
     def __init__(self, state_dir: Path, days_kept: int) -> None:
         self._path = state_dir / FILE_NAME
-        self._days_kept = days_kept
+        self.days_kept = days_kept
         self._rows: queue.Queue[Row | None] = queue.Queue(QUEUE_MAX)
         self._thread = threading.Thread(target=self._write_on, name="archive", daemon=True)
         self.dropped = 0
+        self.newest: deque[tuple[Result, Mapping[str, str]]] = deque(maxlen=QUEUE_MAX)
+        """For whoever shows and counts results to take away; nothing here knows of them."""
 
     def start(self) -> dict[str, int]:
         """Open the file and begin to write; return the client order ids used so far with their ms."""
@@ -70,6 +73,7 @@ class Archive:
         except queue.Full:
             self.dropped += 1
             log.critical("archive_full", dropped=self.dropped, cure="check the disk under state_dir")
+        self.newest.append((result, fields))
 
     def close(self) -> None:
         """Write what is queued and stop."""
@@ -100,7 +104,7 @@ class Archive:
         return batch
 
     def _write(self, connection: sqlite3.Connection, batch: list[Row]) -> None:
-        oldest_ms = max(row[2] for row in batch) - self._days_kept * DAY_MS
+        oldest_ms = max(row[2] for row in batch) - self.days_kept * DAY_MS
         with connection:
             connection.executemany("INSERT INTO decisions VALUES (?, ?, ?, ?)", [row[:4] for row in batch])
             connection.executemany(

@@ -8,13 +8,15 @@ from decimal import Decimal
 from typing import Any
 
 import structlog
-from redis.exceptions import ResponseError
+from redis.exceptions import OutOfMemoryError, ResponseError
 
 from quantum_trader.domain.exposure import ClaimedExposure
 from quantum_trader.domain.trading import Leg, PositionSide, Side
 from quantum_trader.stores.codec import decode, encode, from_micro, micro_down, micro_up
 from quantum_trader.stores.connection import Database
 from quantum_trader.stores.keys import Keys, leg_of
+
+REDIS_FULL = ("claim", "redis_full")
 
 log = structlog.get_logger()
 
@@ -179,7 +181,11 @@ class ClaimStore:
             lock_ttl_ms,
             expected_state,
         ]
-        reply = await self._database.run("claim", names, head + _limit_args(symbol, limits))
+        try:
+            reply = await self._database.run("claim", names, head + _limit_args(symbol, limits))
+        except OutOfMemoryError as full:
+            log.critical("redis_full", plan_id=record.plan_id, error=str(full))
+            return Refusal(*REDIS_FULL)  # nothing was taken: see the script
         return None if reply[0] == b"ok" else Refusal(reply[0].decode(), reply[1].decode())
 
     async def amend(self, lease_value: str, record: PlanRecord, *, lock_ttl_ms: int) -> Refusal | None:
@@ -197,6 +203,23 @@ class ClaimStore:
         args: list[str | bytes | int] = [lease_value, record.plan_id, record.as_json(), lock_ttl_ms, kind]
         reply = await self._database.run("amend", names, args)
         return None if reply[0] == b"ok" else Refusal(reply[0].decode(), reply[1].decode())
+
+    async def restore(self, lease_value: str, record: PlanRecord, claim: bytes) -> str:
+        """Put back a plan that may have sent an order, if Redis has lost it (SPEC 7.8).
+
+        Returns ``claimed``, ``terminal`` (it has its result) or ``not_leader``.
+        """
+        keys, order = self._keys, record.order
+        names = [
+            self._lease_key,
+            keys.processed(record.plan_id),
+            keys.plan(record.plan_id),
+            keys.claims,
+            keys.results,
+        ]
+        args: list[str | bytes | int] = [lease_value, record.plan_id, record.as_json(), claim]
+        args += [record.stream_id, order.number, order.timestamp_ms]
+        return (await self._database.run("restore", names, args))[0].decode()
 
     async def unlock(self, symbol: str, plan_id: str) -> None:
         """Let go of the symbol's in-flight lock, if ``plan_id`` owns it."""

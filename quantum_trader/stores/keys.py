@@ -72,6 +72,11 @@ class Keys:
         """Counter behind the lease's fencing tokens."""
         return self._name("engine", "fencing", account)
 
+    @property
+    def floor(self) -> str:
+        """Oldest stream id that is not settled: where a group made anew begins."""
+        return self._name("engine", "floor")
+
     def processed(self, plan_id: str) -> str:
         """State of a plan: claimed, parked, terminal."""
         return self._name("exec", "processed", plan_id)
@@ -126,6 +131,11 @@ class Keys:
     def disarmed(self) -> str:
         """Latch that an operator alone clears."""
         return self._name("safety", "disarmed")
+
+    @property
+    def dry_run(self) -> str:
+        """Latch: an operator wants no orders sent, until a restart after it was cleared."""
+        return self._name("safety", "dry_run")
 
     def permit_p32(self, plan_id: str) -> str:
         """Record of the governor gates' verdict; never read back."""

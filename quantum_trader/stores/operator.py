@@ -37,9 +37,26 @@ class StopStore:
 
     async def arm(self, reason: str, now_ms: int) -> bool:
         """Clear the disarm, for an operator with a reason; false if there was none."""
-        event: Any = {"event": "ARMED", "reason": reason, "timestamp": str(now_ms)}
+        return await self._clear(self._keys.disarmed, "ARMED", reason, now_ms)
+
+    async def stop_sending(self, reason: str, now_ms: int) -> bool:
+        """Have the engine go to dry_run, for an operator with a reason; false if it was told so before."""
+        value = encode({"reason": reason, "time": now_ms})
+        event = {"event": "MODE_CHANGED", "mode": "dry_run", "reason": reason, "timestamp": str(now_ms)}
+        return await self._latch(self._keys.dry_run, value, None, event)
+
+    async def allow_sending(self, reason: str, now_ms: int) -> bool:
+        """Clear that; the engine's next start sends orders again. False if there was nothing to clear."""
+        return await self._clear(self._keys.dry_run, "MODE_RELEASED", reason, now_ms)
+
+    async def clear_latch(self, key: str, reason: str, now_ms: int) -> bool:
+        """Clear a cooldown or safe mode, for an operator with a reason; false if it was not set."""
+        return await self._clear(key, "LATCH_CLEARED", reason, now_ms)
+
+    async def _clear(self, key: str, name: str, reason: str, now_ms: int) -> bool:
+        event: Any = {"event": name, "latch": key, "reason": reason, "timestamp": str(now_ms)}
         pipeline = self._database.client.pipeline(transaction=True)
-        pipeline.delete(self._keys.disarmed)
+        pipeline.delete(key)
         pipeline.xadd(self._keys.governor_events, event, maxlen=EVENTS_KEPT, approximate=True)
         deleted, _ = await pipeline.execute()
         return bool(deleted)

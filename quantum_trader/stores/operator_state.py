@@ -27,6 +27,7 @@ class OperatorState:
     policy: Policy
     bsc: BscHealth
     read_at_ms: int
+    dry_run: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class OperatorKeys:
             self.keys.cooldown_global,
             self.keys.disarmed,
             self.keys.bsc_health,
+            self.keys.dry_run,
             *(self.keys.cooldown_symbol(symbol) for symbol in self.cooling_symbols),
         ]
 
@@ -60,7 +62,7 @@ class OperatorKeys:
         now_ms: int,
     ) -> OperatorState:
         """Turn one MGET and one HGETALL into a reading; never raises."""
-        kill, safe_mode, cooldown_global, disarmed, bsc, *cooling = values
+        kill, safe_mode, cooldown_global, disarmed, bsc, dry_run, *cooling = values
         return OperatorState(
             kill=_stop(kill),
             latches=Latches(
@@ -76,6 +78,7 @@ class OperatorKeys:
             policy=parse_policy(policy, now_ms),
             bsc=_parse_bsc(bsc, required=bsc_required),
             read_at_ms=now_ms,
+            dry_run=dry_run is not None,
         )
 
 
@@ -109,7 +112,9 @@ def _parse_bsc(raw: bytes | None, *, required: bool) -> BscHealth:
         return BscHealth(required)
     try:
         health: Any = decode(raw)
-        return BscHealth(required, str(health["state"]), str(health["authority"]))
+        state, authority = str(health["state"]), str(health["authority"])
+        last_good_ms = health.get("last_good_poll_ms")
+        return BscHealth(required, state, authority, last_good_ms if isinstance(last_good_ms, int) else None)
     except (ValueError, KeyError, TypeError):
         return BscHealth(required, UNREADABLE)
 

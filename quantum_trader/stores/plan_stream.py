@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
 from redis.exceptions import ResponseError
 
 from quantum_trader.domain.clock import Clock
@@ -13,12 +14,16 @@ from quantum_trader.stores.connection import Database
 from quantum_trader.stores.keys import CONSUMER, GROUP, Keys
 from quantum_trader.stores.operator_state import OperatorKeys, OperatorState
 from quantum_trader.stores.results import entries_of
+from quantum_trader.stores.stream_ids import id_before, is_after, is_stream_id
 
 BLOCK_MS = 200  # also how long a clean stop may wait for the read to return
 BATCH_MAX = 64
 DEAD_LETTERS_KEPT = 10_000
 EVENTS_KEPT = 10_000
 PENDING_PAGE = 1000
+LOST_NAMED_MAX = 100
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,23 +39,64 @@ class Delivery:
     redelivered: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class GroupFound:
+    """How the group was found: ``newest`` is the last stream id of that moment.
+
+    Entries up to it may have been acted on before: they count as redelivered (SPEC 7.8).
+    """
+
+    newest: str
+    was_created: bool
+    start: str = ""
+
+
 class PlanStream:
     """Reads plans as the one consumer of the one group."""
 
     def __init__(self, database: Database, keys: Keys, clock: Clock, *, bsc_required: bool) -> None:
+        self._database = database
         self._redis = database.client
         self._keys = keys
         self._clock = clock
-        self._bsc_required = bsc_required
+        self.bsc_required = bsc_required
+        self._told_lost = 0
         self.cooling_symbols: set[str] = set()
 
-    async def ensure_group(self) -> None:
-        """Create stream and group at id 0, where plans written before the first start still stand."""
+    async def reconnect(self) -> None:
+        """Let go of idle connections: the next command goes to whoever answers at the address now."""
+        await self._redis.connection_pool.disconnect(inuse_connections=False)
+
+    async def ensure_group(self, mirrored_floor: str = "") -> GroupFound:
+        """Find the group, or create it where the oldest unsettled entry stands (SPEC 7.8).
+
+        Where that is: in Redis, else in the mirror (``mirrored_floor``); where neither knows one, the
+        group begins at id 0, where plans written before the first start still stand.
+        """
+        stored: Any = await self._redis.get(self._keys.floor)
+        floor = stored.decode() if stored is not None and is_stream_id(stored.decode()) else mirrored_floor
+        newest, gone = await self._newest_id()
+        is_usable = is_stream_id(floor) and not is_after(floor, newest)
+        start = id_before(floor) if is_usable else "0"
         try:
-            await self._redis.xgroup_create(self._keys.plans, GROUP, id="0", mkstream=True)
+            await self._redis.xgroup_create(
+                self._keys.plans, GROUP, id=start, mkstream=True, entries_read=None if is_usable else gone
+            )
         except ResponseError as exists:
             if "BUSYGROUP" not in str(exists):
                 raise
+            return GroupFound(newest, was_created=False)
+        return GroupFound(newest, was_created=True, start=start)
+
+    async def _newest_id(self) -> tuple[str, int]:
+        """Return the stream's last id, and how many of its entries are gone already."""
+        try:
+            about: Any = await self._redis.xinfo_stream(self._keys.plans)
+        except ResponseError as missing:
+            if "no such key" not in str(missing):
+                raise
+            return "0-0", 0
+        return about["last-generated-id"].decode(), int(about["entries-added"]) - int(about["length"])
 
     async def pending(self) -> list[Delivery]:
         """Return every entry that was delivered to us before and never acknowledged, oldest first.
@@ -105,7 +151,7 @@ class PlanStream:
         now_ms = self._clock.now_ms()
         if isinstance(policy, ResponseError):  # a key of another kind stands there: no usable policy
             policy = {b"": b""}
-        state = operator_keys.parse(values, policy, bsc_required=self._bsc_required, now_ms=now_ms)
+        state = operator_keys.parse(values, policy, bsc_required=self.bsc_required, now_ms=now_ms)
         self.cooling_symbols = set(state.latches.cooldown_symbols)
         return state
 
@@ -118,18 +164,39 @@ class PlanStream:
     async def bury(self, delivery: Delivery, reason: str) -> None:
         """Move an entry that is no plan to the dead letters and acknowledge it, in one step."""
         letter: dict[Any, Any] = {**delivery.fields, "reason": reason, "stream_id": delivery.stream_id}
-        pipeline = self._redis.pipeline(transaction=True)
-        pipeline.xadd(self._keys.dead_letters, letter, maxlen=DEAD_LETTERS_KEPT, approximate=True)
-        pipeline.xack(self._keys.plans, GROUP, delivery.stream_id)
-        await pipeline.execute()
+        await self._leave(delivery.stream_id, self._keys.dead_letters, DEAD_LETTERS_KEPT, letter)
 
     async def dismiss(self, stream_id: str, event: Mapping[str, str]) -> None:
         """Acknowledge an entry that gets no result of its own, and publish ``event`` about it."""
-        pipeline = self._redis.pipeline(transaction=True)
-        fields: Any = dict(event)
-        pipeline.xadd(self._keys.governor_events, fields, maxlen=EVENTS_KEPT, approximate=True)
-        pipeline.xack(self._keys.plans, GROUP, stream_id)
-        await pipeline.execute()
+        await self._leave(stream_id, self._keys.governor_events, EVENTS_KEPT, event)
+
+    async def _leave(self, stream_id: str, other: str, kept: int, fields: Mapping[Any, Any]) -> None:
+        flat = [part for pair in fields.items() for part in pair]
+        await self._database.run("leave", [self._keys.plans, other], [GROUP, stream_id, kept, *flat])
+
+    async def give_up(self, stream_ids: Sequence[str]) -> None:
+        """Acknowledge entries that others trimmed away before they were settled: ``PLANS_LOST``."""
+        event = self._lost_event(len(stream_ids), stream_ids)
+        await self.dismiss(stream_ids[0], event)
+        await self._redis.xack(self._keys.plans, GROUP, *stream_ids)
+
+    async def tell_trimmed(self) -> int:
+        """Publish ``PLANS_LOST`` for entries that were trimmed away unseen; return how many are new."""
+        about, ours = await self._stream_and_group()
+        lost = _trimmed_unseen(about, ours) if ours is not None else 0
+        new, self._told_lost = lost - self._told_lost, lost
+        if new > 0:
+            await self.publish(self._lost_event(new, ()))
+        return max(new, 0)
+
+    def _lost_event(self, count: int, stream_ids: Sequence[str]) -> dict[str, str]:
+        log.critical("plans_lost", count=count, cure="nobody but the engine may trim the plan stream")
+        return {
+            "event": "PLANS_LOST",
+            "count": str(count),
+            "stream_ids": " ".join(stream_ids[:LOST_NAMED_MAX]),
+            "timestamp": str(self._clock.now_ms()),
+        }
 
     async def publish(self, event: Mapping[str, str]) -> None:
         """Publish an event on the governor's stream."""
@@ -138,8 +205,7 @@ class PlanStream:
 
     async def backlog(self) -> int:
         """Return how many entries the group has not acknowledged or not even seen."""
-        groups: Any = await self._redis.xinfo_groups(self._keys.plans)
-        ours = next((group for group in groups if group["name"] == GROUP.encode()), None)
+        _, ours = await self._stream_and_group()
         return 0 if ours is None else int(ours["pending"]) + int(ours["lag"] or 0)
 
     async def trim(self, kept: int) -> None:
@@ -148,7 +214,24 @@ class PlanStream:
         if surplus <= 0:
             return
         oldest_pending: Any = await self._redis.xpending_range(self._keys.plans, GROUP, "-", "+", 1)
-        groups: Any = await self._redis.xinfo_groups(self._keys.plans)
-        delivered = next(group["last-delivered-id"] for group in groups if group["name"] == GROUP.encode())
-        floor = oldest_pending[0]["message_id"] if oldest_pending else delivered
+        _, ours = await self._stream_and_group()
+        if ours is None:
+            return
+        floor = oldest_pending[0]["message_id"] if oldest_pending else ours["last-delivered-id"]
         await self._redis.xtrim(self._keys.plans, minid=floor.decode(), approximate=True, limit=surplus)
+
+    async def _stream_and_group(self) -> tuple[Any, Any]:
+        """Return what the server says of the stream, and of the group; None where it is gone."""
+        about: Any = await self._redis.xinfo_stream(self._keys.plans)
+        groups: Any = await self._redis.xinfo_groups(self._keys.plans)
+        return about, next((group for group in groups if group["name"] == GROUP.encode()), None)
+
+
+def _trimmed_unseen(about: Mapping[str, Any], group: Mapping[str, Any]) -> int:
+    """Return how many entries the group never saw and never will; 0 where the server cannot tell."""
+    read, first = group["entries-read"], about["first-entry"]
+    if read is None or (
+        first is not None and not is_after(first[0].decode(), group["last-delivered-id"].decode())
+    ):
+        return 0
+    return max(int(about["entries-added"]) - int(read) - int(about["length"]), 0)

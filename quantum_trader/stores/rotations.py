@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
+from redis.exceptions import OutOfMemoryError
 
 from quantum_trader.domain.plan import Plan
 from quantum_trader.domain.result import plain
 from quantum_trader.domain.trading import Leg, Position, PositionSide
-from quantum_trader.stores.claims import Refusal
+from quantum_trader.stores.claims import REDIS_FULL, Refusal
 from quantum_trader.stores.codec import decode, encode
 from quantum_trader.stores.connection import Database
 from quantum_trader.stores.keys import Keys, leg_of
@@ -100,7 +101,11 @@ class RotationStore:
             encode(_flat(_close_plan(rotation, held))),
             encode(_flat(begun | _texts(rotation))),
         ]
-        reply = await self._database.run("rotate", names, args)
+        try:
+            reply = await self._database.run("rotate", names, args)
+        except OutOfMemoryError as full:
+            log.critical("redis_full", plan_id=plan.plan_id, error=str(full))
+            return Refusal(*REDIS_FULL)
         return None if reply[0] == b"ok" else Refusal(reply[0].decode(), reply[1].decode())
 
     async def under_way(self) -> Rotation | None:

@@ -37,7 +37,11 @@ class MarginFailure:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """Everything that ends with a plan."""
+    """Everything that ends with a plan.
+
+    ``epoch_known`` is the newest number of a settled open that the engine knows: where Redis has
+    lost its counter, it goes on from there.
+    """
 
     plan_id: str
     stream_id: str
@@ -56,13 +60,15 @@ class Settlement:
     margin_failure: MarginFailure | None = None
     events: tuple[Mapping[str, str], ...] = ()
     seen_claims: tuple[str, ...] = ()
+    epoch_known: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """The result was written; ``epoch`` counts settled opens."""
+    """The result was written; ``epoch`` counts settled opens, ``floor`` is the oldest unsettled stream id."""
 
     epoch: int
+    floor: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +88,10 @@ class SettlementStore:
         self._database = database
         self._keys = keys
         self._lease_key = lease_key
+        self.keep(results_kept=results_kept, terminal_ttl_s=terminal_ttl_s)
+
+    def keep(self, *, results_kept: int, terminal_ttl_s: int) -> None:
+        """Keep about so many results, and ended plan ids for so long, from the next settlement on."""
         self._results_kept = results_kept
         self._terminal_ttl_ms = terminal_ttl_s * 1000
 
@@ -100,7 +110,7 @@ class SettlementStore:
             ],
         )
         if reply[0] == b"ok":
-            return Settled(int(reply[1]))
+            return Settled(int(reply[1]), reply[2].decode())
         return NotSettled(reply[0].decode(), reply[1].decode())
 
     async def epoch(self) -> int:
@@ -128,6 +138,7 @@ class SettlementStore:
             keys.last_exec_ms(settlement.leg.key),
             keys.permit_p32(plan_id),
             keys.permit_p33(plan_id),
+            keys.floor,
         ]
 
     def _extra(self, settlement: Settlement) -> dict[str, Any]:
@@ -142,6 +153,7 @@ class SettlementStore:
             "filled_open": settlement.filled_open,
             "return_rate_token": settlement.return_rate_token,
             "seen_claims": list(settlement.seen_claims),
+            "epoch_known": settlement.epoch_known,
             "ledger": _flat(settlement.ledger),
             "latches": [
                 {"key": latch.key, "ttl_s": latch.ttl_s, "event": _flat(latch.event)}

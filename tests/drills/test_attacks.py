@@ -23,7 +23,7 @@ async def order_arrived(running: House, wire: Any) -> None:
     async def arrived() -> bool:
         return bool(wire.orders)
 
-    await until(arrived, 5, "the order at the exchange")
+    await until(arrived, 20, "the order at the exchange")
 
 
 async def test_a_malformed_copy_does_not_end_an_exit_that_waits(running: House) -> None:
@@ -50,7 +50,7 @@ async def test_a_kill_between_a_timestamp_refusal_and_the_second_signature_stops
         rows = running.venue.faults.rows()
         return not any(row["kind"] == "status_before" and row["count"] > 0 for row in rows)
 
-    await until(resyncing, 5, "the refused first try")
+    await until(resyncing, 20, "the refused first try")
     await running.redis.set(running.keys.kill, "1")
     result = await running.result(plan_id)
     assert (result["decision"], result["executed"]) == ("REJECTED", "false")
@@ -89,13 +89,13 @@ async def test_a_close_does_not_wait_for_the_price_of_an_open(running: House) ->
     async def held() -> bool:
         return bool(await running.ask("/fapi/v3/positionRisk"))
 
-    await until(held, 5, "the position")
+    await until(held, 20, "the position")
     await running.submit(**CLOSE, plan_id="close-1")
 
     async def flat() -> bool:
         return await running.ask("/fapi/v3/positionRisk") == []
 
-    await until(flat, 8, "the close")
+    await until(flat, 20, "the close")
     running.venue.faults.clear()
     assert (await running.result(opened))["decision"] == "FILLED"
     assert (await running.result("close-1"))["decision"] == "FILLED"

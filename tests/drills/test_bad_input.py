@@ -57,7 +57,7 @@ async def test_what_has_no_readable_plan_id_goes_to_the_dead_letters_acknowledge
     async def buried() -> bool:
         return await running.redis.xlen(running.keys.dead_letters) == len(garbage)
 
-    await until(buried, 10, "four dead letters")
+    await until(buried, 20, "four dead letters")
     letters = await running.redis.xrange(running.keys.dead_letters)
     assert all(fields[b"reason"] and fields[b"stream_id"] for _, fields in letters)
     assert letters[0][1][b"hello"] == b"world"

@@ -132,7 +132,7 @@ async def test_a_demoted_bsc_closes_nothing_and_opens_are_refused(running: House
     async def told() -> bool:
         return b"OBSERVER" in (await running.redis.get(running.keys.bsc_health) or b"")
 
-    await until(told, 5, "the health key")
+    await until(told, 20, "the health key")
     result = await running.open("XRPUSDT", qty=20)
     assert (result["decision"], result["reason"]) == ("BLOCKED", "bsc_demoted")
     owner = Owner(running.venue)
@@ -152,7 +152,7 @@ async def test_inc102_where_bsc_is_required_its_blindness_blocks_opens_and_no_ex
         async def blind() -> bool:
             return b"BLIND" in (await running.redis.get(running.keys.bsc_health) or b"")
 
-        await until(blind, 5, "the health key")
+        await until(blind, 20, "the health key")
         running.venue.faults.clear()
         result = await running.open("ADAUSDT", qty=20)
         assert (result["decision"], result["reason"]) == ("BLOCKED", "bsc_blind")
@@ -176,7 +176,7 @@ async def test_inc104_alone_and_without_redis_it_closes_and_tells_when_redis_com
                 entries = await client.xrange("quantum:stream:bsc.events")
                 return [fields[b"event"] for _, fields in entries] or None
 
-            names = await until(delivered, 15, "the events")
+            names = await until(delivered, 20, "the events")
             assert names[:3] == [b"BSC_ACTIVATED", b"BSC_FORCE_CLOSE", b"BSC_HEALTH_CHECK"]
             assert await client.ttl("quantum:bsc:health") > 0
         assert (await delivered() or [])[-1] == b"BSC_STOPPED"

@@ -183,7 +183,7 @@ async def test_start_with_a_wrong_key_is_refused_in_one_line_with_the_cure(tmp_p
     [
         ({"QT_MODE": "live"}, "confirm_live"),
         ({"QT_NO_SUCH_KEY": "1"}, "QT_NO_SUCH_KEY sets no known key"),
-        ({"QT_GATES__FUND_CAPS__MAX_OPEN_POSITIONS": "-1"}, "greater than or equal to 1"),
+        ({"QT_GATES__FUND_CAPS__MAX_OPEN_POSITIONS": "-1"}, "at least 1"),
         ({"QT_MODE": "paper", "QT_EXCHANGE__REST_URL": "https://fapi.binance.com"}, "contradicts mode"),
         ({"QT_REDIS__URL": "redis://127.0.0.1:9"}, "does not answer"),
     ],

@@ -13,7 +13,7 @@ from support.house import House, engine, exchange, house, trace_of, until
 
 from quantum_trader.concurrency import end_tasks
 from quantum_trader.exchange.simulator import FaultKind
-from quantum_trader.pipeline.judging import AgeLimits
+from quantum_trader.pipeline.rules import AgeLimits, Rules
 
 THREE_SLOTS: dict[str, Any] = {"active_slots": {"base": 3, "trend_strong": 3, "chop": 3}}
 SIZES = {"XRPUSDT": 40, "ADAUSDT": 100, "DOGEUSDT": 400, "LTCUSDT": "0.5", "SOLUSDT": "0.5"}
@@ -55,7 +55,7 @@ async def test_inc_54_a_further_candidate_waits_for_its_own_turn(full: House) ->
     async def locked() -> bool:
         return await full.redis.exists("quantum:rotation:lock") == 1
 
-    await until(locked, 5, "the rotation's lock")
+    await until(locked, 20, "the rotation's lock")
     other = await full.open("LTCUSDT", qty="0.5")
     assert (other["decision"], other["reason"]) == ("BLOCKED", "active_slots_waiting_rotation_close")
     assert (await full.result(first))["decision"] == "FILLED"
@@ -106,7 +106,8 @@ async def test_inc_49_a_rotation_that_takes_too_long_is_seen_and_its_close_withd
     async with house(tmp_path, gates=gates) as running:
         await fill(running)
         running.spoil_order(FaultKind.STATUS_BEFORE, preset="503_unavailable", symbol="DOGEUSDT", count=20)
-        running.app._joined.consumer._runner._ages = AgeLimits(60_000, 4_000)  # type: ignore[union-attr]
+        in_force = running.app._joined.rules  # type: ignore[union-attr]
+        in_force.rules = Rules(in_force.chain, AgeLimits(60_000, 4_000))
         result = await running.open("SOLUSDT", qty="0.5")
         assert (result["gate"], result["reason"]) == ("active_slots", "active_slots_rotation_timeout")
         assert len(await running.events("ROTATION_TIMEOUT")) == 1
@@ -151,7 +152,7 @@ async def test_a_restart_in_the_middle_resumes_the_rotation(tmp_path: Path, clos
             async def parked() -> bool:
                 return await before.redis.get(before.keys.processed(plan_id)) == b"parked"
 
-            await until(parked, 5, "the parked plan")
+            await until(parked, 20, "the parked plan")
             await crash(before)
             if closed_meanwhile:
                 venue.faults.clear()

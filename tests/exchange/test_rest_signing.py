@@ -103,6 +103,7 @@ _PUBLIC = (
         (_PLAIN[:60], "cannot be read"),
         (_PLAIN.replace(_PLAIN.splitlines()[1], "!!!" + _PLAIN.splitlines()[1][3:]), "cannot be read"),
     ],
+    ids=("blank", "encrypted", "public", "other curve", "cut off", "garbled"),
 )
 def test_a_secret_that_cannot_sign_is_refused_with_advice_and_without_quoting_it(
     secret: str, advice: str

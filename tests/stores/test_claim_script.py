@@ -422,3 +422,14 @@ async def test_a_settled_symbol_may_be_opened_again(claims: Claims, settlements:
     await claims.open()
     await settle_filled(settlements, "plan-1", "SOLUSDT")
     assert await claims.open("plan-2") == ""
+
+
+async def test_with_full_memory_an_open_takes_nothing_and_an_exit_is_claimed(claims: Claims) -> None:
+    await claims.client.config_set("maxmemory", "1")
+    try:
+        before = await claims.snapshot()
+        assert await claims.open() == "claim/redis_full"
+        assert await claims.snapshot() == before
+        assert await claims.exit("exit-1", "SOLUSDT") == ""
+    finally:
+        await claims.client.config_set("maxmemory", "0")

@@ -71,3 +71,11 @@ async def test_a_released_lease_is_free_and_only_its_holder_can_release_it(datab
     await one.release()
     assert not one.is_held
     assert await two.renew() == ""
+
+
+async def test_an_owner_whose_reply_was_lost_finds_the_lease_his_own(database: Database) -> None:
+    one = lease(database, "one", HandClock())
+    await one.renew()
+    one.value = ""
+    assert await one.renew() == ""
+    assert one.value == "one:1"

@@ -12,7 +12,9 @@ NOBODY_COOLS = OperatorKeys(Keys(), ())
 
 
 def parsed(*values: bytes | None, cooling: tuple[str, ...] = (), required: bool = True) -> OperatorState:
-    return OperatorKeys(Keys(), cooling).parse(values, {}, bsc_required=required, now_ms=NOW_MS)
+    return OperatorKeys(Keys(), cooling).parse(
+        (*values[:5], None, *values[5:]), {}, bsc_required=required, now_ms=NOW_MS
+    )
 
 
 def test_absent_keys_stop_nothing_but_what_needs_a_watchdog() -> None:
@@ -97,7 +99,7 @@ def test_a_policy_is_valid_before_its_end_and_without_one(until: bytes) -> None:
 
 
 @given(
-    st.lists(st.one_of(st.none(), st.binary(max_size=20)), min_size=5, max_size=5),
+    st.lists(st.one_of(st.none(), st.binary(max_size=20)), min_size=6, max_size=6),
     st.dictionaries(
         st.sampled_from([b"universe_symbols", b"valid_until_epoch", b"policy_version"]),
         st.one_of(st.binary(max_size=12), st.decimals().map(lambda one: str(one).encode())),

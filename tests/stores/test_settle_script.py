@@ -86,7 +86,7 @@ async def test_inc_02_a_hundred_settlements_at_once_write_one_result(desk: Desk)
 
 
 @pytest.mark.parametrize(
-    ("stored", "expected"), [(None, "claimed"), ("claimed", ""), ("parked", "claimed"), ("parked", "")]
+    ("stored", "expected"), [(None, "parked"), ("claimed", ""), ("parked", "claimed"), ("parked", "")]
 )
 async def test_a_plan_in_another_state_is_left_alone(desk: Desk, stored: str | None, expected: str) -> None:
     if stored is not None:
@@ -95,6 +95,49 @@ async def test_a_plan_in_another_state_is_left_alone(desk: Desk, stored: str | N
     outcome = await desk.settle(settlement(expected_state=expected))
     assert outcome == NotSettled("duplicate", stored or "")
     assert await desk.claims.snapshot() == before
+
+
+async def test_inc_18_a_plan_whose_claim_was_lost_is_settled_once(desk: Desk) -> None:
+    await desk.claims.open()
+    await desk.client.delete(*await desk.client.keys("quantum:exec:*"))
+    assert isinstance(await desk.settle(settlement()), Settled)
+    await desk.client.delete(*await desk.client.keys("quantum:exec:*"))
+    assert await desk.settle(settlement()) == NotSettled("duplicate", "terminal")
+    assert len(await desk.results()) == 1
+
+
+async def test_an_older_result_of_the_same_id_does_not_stand_for_this_one(desk: Desk) -> None:
+    older = {"plan_id": "plan-1", "decision": "EXPIRED"}
+    await desk.client.xadd(RESULTS, older, id=f"{NOW_MS - 1}-0")  # type: ignore[arg-type]
+    await desk.settle(settlement())
+    assert [fields[b"decision"] for fields in await desk.results()] == [b"EXPIRED", b"FILLED"]
+
+
+async def test_the_number_of_settled_opens_goes_on_where_redis_lost_it(desk: Desk) -> None:
+    await desk.claims.open()
+    assert await desk.settle(settlement(filled_open=True, epoch_known=41)) == Settled(42)
+    assert await desk.client.get("quantum:exec:epoch") == b"42"
+
+
+async def test_inc_82_the_floor_is_the_oldest_entry_without_a_result(desk: Desk, keys: Keys) -> None:
+    for number in range(3):
+        await desk.client.xadd(keys.plans, {"n": "1"}, id=f"{NOW_MS}-{number}")
+    await desk.client.xreadgroup(GROUP, "engine", {keys.plans: ">"})
+    middle = settlement("b", expected_state="", stream_id=f"{NOW_MS}-1")
+    oldest = settlement("a", expected_state="", stream_id=f"{NOW_MS}-0")
+    assert (await desk.settle(middle)).floor == f"{NOW_MS}-0"  # type: ignore[union-attr]
+    assert (await desk.settle(oldest)).floor == f"{NOW_MS}-2"  # type: ignore[union-attr]
+    assert await desk.client.get(keys.floor) == f"{NOW_MS}-2".encode()
+
+
+async def test_with_full_memory_a_result_is_written_all_the_same(desk: Desk) -> None:
+    await desk.claims.open()
+    await desk.client.config_set("maxmemory", "1")
+    try:
+        assert isinstance(await desk.settle(settlement()), Settled)
+    finally:
+        await desk.client.config_set("maxmemory", "0")
+    assert len(await desk.results()) == 1
 
 
 async def test_a_plan_that_was_never_claimed_gets_its_result_too(desk: Desk) -> None:

@@ -209,6 +209,7 @@ def engine_config(state_dir: Path, url: str, **config: Any) -> Config:
         state_dir=state_dir,
         exchange=exchange_table,
         gates=gates,
+        http={"port": 0, **config.pop("http", {})},
         **config,
     )
 

@@ -12,6 +12,8 @@ from typing import Any, Final
 
 import orjson
 
+from quantum_trader.domain.trading import Leg, PositionSide
+from quantum_trader.exchange.simulator.errors import RefusedError
 from quantum_trader.exchange.simulator.faults import FaultRule, Faults
 from quantum_trader.exchange.simulator.gateway import Gateway, Reply, Request, json_reply
 from quantum_trader.exchange.simulator.replies import plain, usdt
@@ -34,6 +36,7 @@ class Admin:
             ("POST", "/sim/price"): self._set_price,
             ("POST", "/sim/clock"): self._set_clock,
             ("POST", "/sim/symbol"): self._amend_symbol,
+            ("POST", "/sim/adl"): self._deleverage,
             ("POST", "/sim/listen-keys/expire"): self._expire_listen_keys,
             ("GET", "/sim/state"): self._state,
         }
@@ -46,6 +49,8 @@ class Admin:
         try:
             wanted = orjson.loads(request.body) if request.body else {}
             return json_reply(200, handler(wanted, now_ms), {})
+        except RefusedError as refusal:
+            return json_reply(400, {"error": refusal.msg}, {})
         except (ValueError, KeyError, TypeError, AttributeError, InvalidOperation) as error:
             return json_reply(400, {"error": f"{type(error).__name__}: {error}"}, {})
 
@@ -93,6 +98,15 @@ class Admin:
             notional_min=_positive(wanted.get("notional_min", spec.notional_min)),
         )
         return {"symbol": symbol, "status": specs[symbol].status}
+
+    def _deleverage(self, wanted: dict[str, Any], now_ms: int) -> Any:
+        """``{api_key, symbol[, position_side][, quantity]}`` auto-deleverages a position."""
+        venue = self._gateway.venue
+        account = venue.accounts[str(wanted["api_key"])]
+        leg = Leg(str(wanted["symbol"]), PositionSide(wanted.get("position_side", "BOTH")))
+        quantity = _positive(wanted["quantity"]) if "quantity" in wanted else None
+        order = venue.deleverage(account, leg, now_ms, quantity)
+        return {"orderId": order.order_id, "quantity": plain(order.executed), "price": plain(order.price)}
 
     def _expire_listen_keys(self, _: dict[str, Any], __: int) -> Any:
         self._gateway.venue.listen_keys.expire_all()

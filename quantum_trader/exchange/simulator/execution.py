@@ -25,6 +25,7 @@ from quantum_trader.exchange.simulator.margin import money
 from quantum_trader.exchange.simulator.market import Market, Quote
 from quantum_trader.exchange.simulator.model import Account, Income, Order, Trade
 from quantum_trader.exchange.simulator.order_request import OrderRequest
+from quantum_trader.exchange.simulator.self_trade import EXPIRED_PREVENTED, prevention
 from quantum_trader.exchange.simulator.settlement import Fill, settle
 from quantum_trader.exchange.simulator.symbols import SymbolSpec
 
@@ -35,6 +36,7 @@ EXPIRED_IOC: Final = 2
 EXPIRED_REDUCE_ONLY: Final = 4
 EXPIRED_LIQUIDATED: Final = 5
 EXPIRED_MARKET: Final = 9
+_EXECUTIONS: Final = {OrderStatus.EXPIRED_IN_MATCH: "EXPIRED"}  # ``x`` where it is not called like ``X``
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +100,17 @@ class Desk:
 
     def work(self, account: Account, order: Order, match: Match, now_ms: int) -> None:
         """Book what the order takes; the rest rests or expires, as its type says."""
-        for level in match.fills:
+        prevented = prevention(order, match, account.open_on(order.symbol))
+        for maker in prevented.makers:
+            self.finish(account, maker, OrderStatus.EXPIRED_IN_MATCH, EXPIRED_PREVENTED, now_ms)
+        for level in prevented.match.fills:
             self.fill(account, order, level, maker=False, now_ms=now_ms)
         if order.status.is_final:
             return
-        if order.type == "MARKET":
+        if prevented.ends_taker:
+            reason = prevented.reason_of(order)
+            self.finish(account, order, OrderStatus.EXPIRED_IN_MATCH, reason, now_ms)
+        elif order.type == "MARKET":
             self.finish(account, order, OrderStatus.EXPIRED, EXPIRED_MARKET, now_ms)
         elif order.time_in_force in ("IOC", "FOK"):
             self.finish(account, order, OrderStatus.EXPIRED, EXPIRED_IOC, now_ms)
@@ -154,7 +162,7 @@ class Desk:
         """End an order that is not completely filled; ``reason`` as in BINANCE.md 6 (``er``)."""
         order.status, order.expiry_reason, order.updated_ms = status, reason, now_ms
         account.open_orders.pop((order.symbol, order.order_id), None)
-        self.tell_order(account, order, status.value, None, now_ms)
+        self.tell_order(account, order, _EXECUTIONS.get(status, status.value), None, now_ms)
 
     def income(self, account: Account, kind: str, symbol: str, amount: Decimal, now_ms: int) -> None:
         """Change the wallet by ``amount`` USDT and write it down."""
@@ -201,9 +209,10 @@ class Desk:
             self._write_income(
                 account, "REALIZED_PNL", trade.symbol, trade.realized_pnl, trade.time_ms, trade_id=trade_id
             )
-        self._write_income(
-            account, "COMMISSION", trade.symbol, -trade.commission, trade.time_ms, trade_id=trade_id
-        )
+        if trade.commission:
+            self._write_income(
+                account, "COMMISSION", trade.symbol, -trade.commission, trade.time_ms, trade_id=trade_id
+            )
 
     def _write_income(
         self, account: Account, kind: str, symbol: str, amount: Decimal, now_ms: int, *, trade_id: str = ""

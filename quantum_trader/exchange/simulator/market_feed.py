@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from quantum_trader.exchange.simulator import market_frames
+from quantum_trader.exchange.simulator import market_frames, occasion_frames
 from quantum_trader.exchange.simulator.calls import Call
 from quantum_trader.exchange.simulator.limits import RateLimits
 from quantum_trader.exchange.simulator.market_frames import Levels, comparable
@@ -36,6 +36,7 @@ class Feed:
         self._book: tuple[Levels, Levels] = ({}, {})
         self._book_ms = now_ms
         self._open_ms = 0
+        self._listed = dict(venue.specs)
 
     def due(self, now_ms: int) -> list[Any]:
         """Payloads that are due at ``now_ms``, in order; call with times that never go back."""
@@ -44,9 +45,12 @@ class Feed:
             return []
         since_ms, self._seen_ms = max(self._seen_ms, now_ms - CATCH_UP_MS), now_ms
         call = Call(self._venue, _LIMITS, {}, now_ms)
-        if not topic.symbol:
-            return self._of_all(call)
-        spec = self._venue.spec(topic.symbol)
+        if topic.kind == "forceOrder":
+            return occasion_frames.liquidations_since(call, topic.symbol, since_ms)
+        return self._of_one(call, since_ms) if topic.symbol else self._of_all(call)
+
+    def _of_one(self, call: Call, since_ms: int) -> list[Any]:
+        topic, spec = self.topic, self._venue.spec(self.topic.symbol)
         if topic.kind == "aggTrade":
             return list(market_frames.trades_since(call, spec, since_ms // 1000 * 1000))
         if topic.kind in _ON_CHANGE:
@@ -54,9 +58,20 @@ class Feed:
         return [market_frames.WHOLE[topic.kind](call, spec)]
 
     def _of_all(self, call: Call) -> list[Any]:
+        if self.topic.kind == "contractInfo":
+            return self._contracts(call)
         build = market_frames.WHOLE[self.topic.kind]
         rows = [build(call, spec) for spec in self._venue.specs.values()]
         return rows if self.topic.kind == "bookTicker" else [rows]
+
+    def _contracts(self, call: Call) -> list[Any]:
+        """Symbols whose listing has changed since the last look."""
+        before, self._listed = self._listed, dict(self._venue.specs)
+        return [
+            occasion_frames.contract_info(call, spec)
+            for symbol, spec in self._listed.items()
+            if before.get(symbol, spec) != spec
+        ]
 
     def _changed(self, call: Call, spec: SymbolSpec) -> list[Any]:
         if self.topic.kind == "bookTicker":

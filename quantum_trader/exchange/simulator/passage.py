@@ -9,6 +9,8 @@ price was set by hand.
 
 from __future__ import annotations
 
+from collections import deque
+from dataclasses import replace
 from decimal import Decimal
 from typing import Final
 
@@ -25,6 +27,8 @@ from quantum_trader.exchange.simulator.symbols import LIQUIDATION_FEE
 from quantum_trader.exchange.simulator.valuation import LegValue, balances, value_legs
 
 LIQUIDATION_PREFIX: Final = "autoclose-"
+ADL_ID: Final = "adl_autoclose"
+LIQUIDATIONS_KEPT_MAX: Final = 1000
 CHECK_MS: Final = 200
 _LOOK_BACK_MS: Final = HOUR_MS
 _FUNDINGS_CAUGHT_UP_MAX: Final = 90  # a month of absence
@@ -37,6 +41,7 @@ class Passage:
     def __init__(self, desk: Desk, algos: AlgoBook) -> None:
         self._desk = desk
         self._algos = algos
+        self.liquidations: deque[Order] = deque(maxlen=LIQUIDATIONS_KEPT_MAX)  # copies, oldest first
         self._reaches: dict[tuple[str, int], tuple[Decimal, Decimal]] = {}
         self._reaches_of = (0, 0)
         self._seen: dict[str, tuple[int, int]] = {}
@@ -151,24 +156,37 @@ class Passage:
     def _force_close(self, account: Account, value: LegValue, now_ms: int) -> None:
         leg, amount = value.leg, value.held.amount
         put_aside, wallet_before = value.held.isolated_wallet, account.wallet
-        side = Side.SELL if amount > 0 else Side.BUY
         quote = self._desk.market.quote(leg.symbol, now_ms)
-        level = Level(touch(quote, side), abs(amount))
-        order = _liquidation_order(self._desk.next_order_id(leg.symbol), leg, side, level, now_ms)
+        level = Level(touch(quote, _closing_side(amount)), abs(amount))
+        order = self._fill_forced(account, leg, level, LIQUIDATION_FEE, now_ms)
+        self.liquidations.append(replace(order))
+        lost = wallet_before - account.wallet
+        if value.isolated and lost > put_aside:
+            self._cover(account, leg.symbol, (leg,), lost - put_aside, now_ms)
+
+    def deleverage(self, account: Account, leg: Leg, quantity: Decimal, now_ms: int) -> Order:
+        """Close ``quantity`` (base asset, at most the position) of ``leg`` at the mark, free of fees."""
+        mark = self._desk.market.quote(leg.symbol, now_ms).mark
+        return self._fill_forced(account, leg, Level(mark, quantity), ZERO, now_ms, ADL_ID)
+
+    def _fill_forced(
+        self, account: Account, leg: Leg, level: Level, fee_rate: Decimal, now_ms: int, client_id: str = ""
+    ) -> Order:
+        """Fill an order of the venue's own; ``client_id`` empty makes it a liquidation's."""
+        desk, side = self._desk, _closing_side(account.amount(leg))
+        order = _forced_order(desk.next_order_id(leg.symbol), client_id, leg, side, level, now_ms)
         account.record(order)
-        self._desk.tell_order(account, order, "NEW", None, now_ms)
-        self._desk.fill(
+        desk.tell_order(account, order, "NEW", None, now_ms)
+        desk.fill(
             account,
             order,
             level,
             maker=False,
             now_ms=now_ms,
-            fee_rate=LIQUIDATION_FEE,
+            fee_rate=fee_rate,
             execution="CALCULATED",
         )
-        lost = wallet_before - account.wallet
-        if value.isolated and lost > put_aside:
-            self._cover(account, leg.symbol, (leg,), lost - put_aside, now_ms)
+        return order
 
     def _cover(
         self, account: Account, symbol: str, legs: tuple[Leg, ...], amount: Decimal, now_ms: int
@@ -178,11 +196,15 @@ class Passage:
         self._desk.tell_account(account, "INSURANCE_CLEAR", legs, now_ms, amount)
 
 
-def _liquidation_order(order_id: int, leg: Leg, side: Side, level: Level, now_ms: int) -> Order:
+def _closing_side(amount: Decimal) -> Side:
+    return Side.SELL if amount > 0 else Side.BUY
+
+
+def _forced_order(order_id: int, client_id: str, leg: Leg, side: Side, level: Level, now_ms: int) -> Order:
     return Order(
         symbol=leg.symbol,
         order_id=order_id,
-        client_order_id=f"{LIQUIDATION_PREFIX}{order_id}",
+        client_order_id=client_id or f"{LIQUIDATION_PREFIX}{order_id}",
         side=side,
         position_side=leg.side,
         type="LIMIT",

@@ -11,9 +11,10 @@ from quantum_trader.exchange.simulator.errors import RefusedError, missing
 from quantum_trader.exchange.simulator.model import Order
 from quantum_trader.exchange.simulator.order_routes import in_window, let_pass, signed
 from quantum_trader.exchange.simulator.parameters import Params, boolean, decimal, integer, limit
-from quantum_trader.exchange.simulator.passage import LIQUIDATION_PREFIX
+from quantum_trader.exchange.simulator.passage import ADL_ID, LIQUIDATION_PREFIX
 from quantum_trader.exchange.simulator.replies import Body, listed
 
+_FORCED_IDS: Final = {"LIQUIDATION": LIQUIDATION_PREFIX, "ADL": ADL_ID}
 _FORCE_ROWS: Final = 50
 _FORCE_ROWS_MAX: Final = 100
 _NOT_IN_FORCED_ROWS: Final = frozenset(
@@ -45,17 +46,19 @@ def _position_side(call: Call) -> PositionSide:
 
 
 def force_orders(call: Call) -> list[Body]:
-    """``GET /fapi/v1/forceOrders``: liquidations; nothing is ever auto-deleveraged here."""
+    """``GET /fapi/v1/forceOrders``: liquidations and auto-deleveraging, or one of the two."""
     let_pass(call)
     symbol = call.spec().symbol if call.params.get("symbol") else None
-    wanted, inside = call.params.get("autoCloseType") or "LIQUIDATION", in_window(call, limit_to_week=False)
+    wanted, inside = (
+        _FORCED_IDS.get(call.params.get("autoCloseType", "")),
+        in_window(call, limit_to_week=False),
+    )
     rows = [
         _force_row(order)
         for order in call.account.orders.values()
-        if order.client_order_id.startswith(LIQUIDATION_PREFIX)
+        if order.client_order_id.startswith(wanted or tuple(_FORCED_IDS.values()))
         and symbol in (None, order.symbol)
         and inside(order.created_ms)
-        and wanted == "LIQUIDATION"
     ]
     return rows[-limit(call.params, _FORCE_ROWS, _FORCE_ROWS_MAX) :]
 

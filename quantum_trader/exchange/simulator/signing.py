@@ -8,7 +8,7 @@ import hmac
 from hashlib import sha256
 from typing import Final
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
@@ -53,6 +53,14 @@ def check_signature(credentials: Credentials, payload: bytes, signature: str) ->
         valid = hmac.compare_digest(wanted.encode(), signature.lower().encode())
     if not valid:
         raise RefusedError(-1022)
+
+
+def is_public_key(pem: str) -> bool:
+    """Whether ``pem`` holds a public key that signatures can be checked with: Ed25519 or RSA."""
+    try:
+        return isinstance(load_pem_public_key(pem.encode()), (Ed25519PublicKey, RSAPublicKey))
+    except (ValueError, UnsupportedAlgorithm):
+        return False
 
 
 def is_ed25519(credentials: Credentials) -> bool:

@@ -67,10 +67,12 @@ def topic_of(name: str) -> Topic | None:
 def _of_all(rest: str) -> Topic | None:
     if rest == "bookTicker":
         return Topic("bookTicker", "", 5 * SECOND_MS)
+    if rest == "contractInfo":
+        return Topic(rest, "", SECOND_MS)
     kind, _, suffix = rest.partition("@")
     if kind == "markPrice" and suffix in ("arr", "arr@1s"):
         return Topic(kind, "", _mark_price_ms(suffix.removeprefix("arr")))
-    if kind in _TICKER_MS and suffix == "arr":
+    if kind in (*_TICKER_MS, "forceOrder") and suffix == "arr":
         return Topic(kind, "", SECOND_MS)
     return None
 
@@ -82,6 +84,8 @@ def _of_symbol(symbol: str, rest: str) -> Topic | None:
         return Topic(rest, symbol, 100)
     if rest in _TICKER_MS:
         return Topic(rest, symbol, _TICKER_MS[rest])
+    if rest == "forceOrder":
+        return Topic(rest, symbol, SECOND_MS)
     depth = _DEPTH.fullmatch(rest)
     if depth is not None:
         return Topic("depth", symbol, int(depth[2] or _DEPTH_MS), depth[1])

@@ -65,6 +65,11 @@ class Venue:
         """Fees, depth and policies."""
         return self.desk.terms
 
+    @property
+    def liquidations(self) -> Iterable[Order]:
+        """The newest liquidation orders of all accounts, oldest first."""
+        return self._passage.liquidations
+
     def observe(self, observer: Observer) -> None:
         """Call ``observer`` with every later event; it must be quick and must not raise."""
         self.desk.observe(observer)
@@ -170,6 +175,15 @@ class Venue:
         value.held.isolated_wallet += amount
         account.remember(now_ms)
         self.desk.tell_account(account, "MARGIN_TRANSFER", (leg,), now_ms)
+
+    def deleverage(self, account: Account, leg: Leg, now_ms: int, quantity: Decimal | None = None) -> Order:
+        """Auto-deleverage ``quantity`` (all of it without one) of a position; -2022 where there is none."""
+        self.let_pass(account, now_ms)
+        held = abs(account.amount(leg))
+        wanted = held if quantity is None else min(quantity, held)
+        if not wanted:
+            raise RefusedError(-2022)
+        return self._passage.deleverage(account, leg, wanted, now_ms)
 
     def place_algo(self, account: Account, params: Params, now_ms: int) -> AlgoOrder:
         """Place a conditional order (BINANCE.md 8.3). Raises ``RefusedError``."""

@@ -1,6 +1,7 @@
 -- Amend: rewrite what is stored of a claimed plan before it sends again under the same token:
 -- a new timestamp after -1021, or the next order of an exit (SPEC 7.3, 7.6).
 -- The kill switch is looked at again: what it stops now is not sent, whatever was claimed before.
+-- The first write is one that full memory does not refuse: what is claimed is brought to its end.
 -- KEYS: lease, processed, plan, lock, claims, kill.
 -- ARGV: lease value, plan id, record, lock ttl ms, kind (open or exit).
 
@@ -13,6 +14,7 @@ if redis.call('GET', KEYS[2]) ~= 'claimed' then return {'idempotency', 'not_clai
 local holder = redis.call('GET', KEYS[4])
 if holder and holder ~= ARGV[2]
   and (ARGV[5] == 'open' or redis.call('HEXISTS', KEYS[5], holder) == 1) then return {'claim', 'symbol_in_flight'} end
+redis.call('PERSIST', KEYS[3])
 redis.call('SET', KEYS[3], ARGV[3])
 redis.call('SET', KEYS[4], ARGV[2], 'PX', ARGV[4])
 return {'ok'}

@@ -6,6 +6,8 @@
 -- those readings. A claim settled in an epoch that a reading does not know yet still counts.
 -- Money arrives as whole micro-USDT, which doubles hold exactly up to 9 billion USDT.
 -- An empty limit is no limit (its gate is in shadow or off). Returns {'ok'} or {gate, reason}.
+-- With full memory (maxmemory) an open's first write is refused, and so nothing of it is taken; an
+-- exit begins with a write that is not refused, and what was begun may go on.
 
 local KEY = {
   lease = KEYS[1], kill = KEYS[2], disarmed = KEYS[3], safe_mode = KEYS[4], cooldown_global = KEYS[5],
@@ -136,6 +138,7 @@ if is_open then
   redis.call('PEXPIRE', KEY.rate_global, 60000)
 end
 
+if not is_open then redis.call('PERSIST', KEY.processed) end
 -- the one write that a key of a wrong type could refuse comes first: scripts are not rolled back
 redis.call('HSET', KEY.claims, plan_id, claim)
 redis.call('SET', KEY.processed, 'claimed')

@@ -1,5 +1,7 @@
 -- Latch: set a stop if it is not set, and publish its event, in one step.
 -- KEYS: latch, events. ARGV: value, ttl s ('' for one without end), event as a flat JSON list.
+-- A stop is set with full memory too: the first write is one that is not refused then.
+redis.call('PERSIST', KEYS[2])
 local set
 if ARGV[2] == '' then
   set = redis.call('SET', KEYS[1], ARGV[1], 'NX')

@@ -4,20 +4,34 @@
 -- means that someone settled it before: nothing is written and {'duplicate', state} returned, so a
 -- plan cannot get a second result. A filled open leaves its claim behind, dated with the next
 -- epoch, until every reading in use is newer (claim.lua); any other claim is deleted.
--- Returns {'ok', epoch}.
+-- A plan whose claim was lost with Redis' keys (state '') is settled like a claimed one, unless the
+-- result stream has its result already: the engine that asks holds the lease and sent its order.
+-- The first write is one that full memory (maxmemory) does not refuse, and what was begun may go on:
+-- a result is written also then.
+-- Returns {'ok', epoch, floor}: the floor is the oldest stream id that is not settled yet.
 
 local KEY = {
   lease = KEYS[1], processed = KEYS[2], plan = KEYS[3], claims = KEYS[4], lock = KEYS[5],
   results = KEYS[6], plans = KEYS[7], events = KEYS[8], epoch = KEYS[9], rate_symbol = KEYS[10],
   rate_global = KEYS[11], margin_fails = KEYS[12], safe_mode = KEYS[13], ledger = KEYS[14],
-  last_exec_ms = KEYS[15], permit_p32 = KEYS[16], permit_p33 = KEYS[17],
+  last_exec_ms = KEYS[15], permit_p32 = KEYS[16], permit_p33 = KEYS[17], floor = KEYS[18],
 }
 local plan_id, expected, now_ms = ARGV[2], ARGV[3], tonumber(ARGV[4])
 local result, extra = cjson.decode(ARGV[5]), cjson.decode(ARGV[6])
 
 if redis.call('GET', KEY.lease) ~= ARGV[1] then return {'not_leader', ''} end
 local state = redis.call('GET', KEY.processed) or ''
-if state ~= expected then return {'duplicate', state} end
+if state == '' and expected == 'claimed' then
+  local written = redis.pcall('XRANGE', KEY.results, extra.stream_id, '+')
+  for _, entry in ipairs(written.err and {} or written) do
+    for i = 1, #entry[2], 2 do
+      if entry[2][i] == 'plan_id' and entry[2][i + 1] == plan_id then return {'duplicate', 'terminal'} end
+    end
+  end
+elseif state ~= expected then
+  return {'duplicate', state}
+end
+redis.call('PERSIST', KEY.processed)
 
 -- A script is not rolled back when a key turns out to be of a wrong type, so such keys go first:
 -- whoever made them, the result has to be written, once.
@@ -49,7 +63,8 @@ redis.call('SET', KEY.plan, extra.record, 'PX', extra.terminal_ttl_ms)
 local epoch = tonumber(redis.call('GET', KEY.epoch) or '0')
 if expected == 'claimed' then
   if extra.filled_open then
-    epoch = redis.call('INCR', KEY.epoch)
+    epoch = math.max(epoch, extra.epoch_known) + 1
+    redis.call('SET', KEY.epoch, string.format('%d', epoch))
     local claim = cjson.decode(redis.call('HGET', KEY.claims, plan_id) or extra.claim)
     claim.settled_epoch = epoch
     redis.call('HSET', KEY.claims, plan_id, cjson.encode(claim))
@@ -88,4 +103,8 @@ end
 for _, event in ipairs(extra.events) do add_event(event) end
 
 redis.call('XACK', KEY.plans, extra.group, extra.stream_id)
-return {'ok', epoch}
+local floor = extra.stream_id
+local pending = redis.pcall('XPENDING', KEY.plans, extra.group, '-', '+', 1)
+if not pending.err and pending[1] then floor = pending[1][1] end
+redis.call('SET', KEY.floor, floor)
+return {'ok', epoch, floor}

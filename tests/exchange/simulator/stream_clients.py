@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 import orjson
 
-PATIENCE_S = 5.0
+PATIENCE_S = 20.0
 
 
 class Follower:

@@ -87,6 +87,33 @@ async def test_a_resting_order_and_its_end_have_the_recorded_shape(client: Any) 
         assert shape(ours) == shape(theirs)
 
 
+async def test_a_resting_order_that_is_amended_and_then_filled_comes_as_the_recorded_one_did(
+    client: Any,
+) -> None:
+    await client.admin("POST", "/sim/price", {"symbol": "BTCUSDT", "price": "50000"})
+    stream = await follow(client, f"/private/ws/{await listen_key(client)}")
+    resting = {**BUY, "type": "LIMIT", "timeInForce": "GTC", "price": "49000.0"}
+    _, placed, _ = await client.send("POST", "/fapi/v1/order", **resting)
+    changed = {"symbol": "BTCUSDT", "orderId": placed["orderId"], "side": "BUY", "quantity": "0.1"}
+    await client.send("PUT", "/fapi/v1/order", **changed, price="49500.0")
+    await client.admin("POST", "/sim/price", {"symbol": "BTCUSDT", "price": "49400"})
+    ours = await stream.events(5)
+    names = [(frame["e"], frame.get("o", {}).get("x")) for frame in ours]
+    assert names == [
+        ("ORDER_TRADE_UPDATE", "NEW"),
+        ("ORDER_TRADE_UPDATE", "AMENDMENT"),
+        ("TRADE_LITE", None),
+        ("ACCOUNT_UPDATE", None),
+        ("ORDER_TRADE_UPDATE", "TRADE"),
+    ]
+    frames = recorded("user_events.jsonl")
+    start = next(at for at, frame in enumerate(frames) if frame.get("o", {}).get("x") == "AMENDMENT") - 1
+    theirs = [frames[start], frames[start + 1], *frames[start + 3 : start + 6]]
+    assert [(frame["e"], frame.get("o", {}).get("x")) for frame in theirs] == names
+    for mine, recorded_frame in zip(ours, theirs, strict=True):
+        assert shape(mine) == shape(recorded_frame)
+
+
 async def test_funding_on_a_cross_position_has_the_recorded_shape(client: Any) -> None:
     theirs = next(
         frame for frame in recorded("user_events.jsonl") if frame.get("a", {}).get("m") == "FUNDING_FEE"

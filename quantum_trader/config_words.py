@@ -1,0 +1,78 @@
+"""Configuration in words: its mistakes plainly put, its values shown without secrets (SPEC 12, 15)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from pydantic import SecretStr
+
+from quantum_trader.config_secrets import SECRETS
+from quantum_trader.domain.result import plain
+
+SET = "(set, not shown)"
+
+# pydantic's error types → what would be right; {names} come from the error's own context.
+WORDS: Mapping[str, str] = {
+    "greater_than": "must be greater than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+    "int_parsing": "must be a whole number",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number, without a fraction",
+    "decimal_parsing": "must be a number",
+    "decimal_type": "must be a number",
+    "finite_number": "must be a finite number",
+    "bool_parsing": "must be true or false",
+    "bool_type": "must be true or false",
+    "enum": "must be one of {expected}",
+    "literal_error": "must be one of {expected}",
+    "string_type": "must be text, in quotes",
+    "string_pattern_mismatch": "may hold only what {pattern} allows",
+    "path_type": "must be the path of a folder, in quotes",
+    "tuple_type": 'must be a list, like ["BTCUSDT"]',
+    "too_short": "must have at least {min_length} entry",
+    "too_long": "must have at most {max_length} entries",
+    "model_type": "is a table with keys of its own: write [{key}] on a line by itself",
+    "model_attributes_type": "is a table with keys of its own: write [{key}] on a line by itself",
+}
+
+
+def problem_in_words(error: Mapping[str, Any], key: str) -> str:
+    """Return what is wrong with ``key`` and what would be right, without the value."""
+    words = WORDS.get(error["type"])
+    if words is None:
+        return str(error["msg"]).removeprefix("Value error, ")
+    return words.format(key=key, **error.get("ctx", {}))
+
+
+def given_in_words(value: Any, key: str) -> str:
+    """Return a refused value as it may be shown in an error."""
+    if isinstance(value, Decimal) and value.is_finite():
+        return plain(value)
+    return repr(without_secrets(value, key))
+
+
+def shown_value(config: Any, key: str) -> str:
+    """Return the value of the dotted ``key`` of a configuration as it may be shown anywhere."""
+    value: Any = config
+    for part in key.split("."):
+        value = getattr(value, part)
+    if isinstance(value, Decimal):
+        return plain(value)
+    shown = without_secrets(value, key)
+    return "unset" if shown is None else str(getattr(shown, "value", shown)) if shown != "" else '""'
+
+
+def without_secrets(value: Any, key: str) -> Any:
+    """Return ``value`` without what nobody may see: secrets whole, passwords out of URLs."""
+    if tuple(key.split(".")[:2]) in SECRETS:
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value
+        return SET if text else ""
+    if not isinstance(value, str) or "://" not in value:
+        return value
+    scheme, _, rest = value.partition("://")
+    userinfo, at, host = rest.rpartition("@")
+    return f"{scheme}://[redacted]@{host}" if at and userinfo else value

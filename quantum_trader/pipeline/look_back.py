@@ -1,0 +1,100 @@
+"""Looking back: whether a delivered plan has sent its order before (SPEC 5 idempotency, 7.8; INC-17, INC-18).
+
+A redelivered plan may have its order on the exchange although Redis knows nothing of it. So the
+exchange is asked before the plan is judged, also before its age is: an order that was filled is
+reported, not expired. Where the mirror or the archive in ``state_dir`` say that the order was sent,
+"does not exist" is believed only past the order's time fence and after several answers that agree.
+
+Plans that expired long ago and of whose order nothing is known here are not asked for one by one:
+a backlog of thousands would use up the weight that exits need.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import structlog
+
+from quantum_trader.domain.clock import Clock
+from quantum_trader.domain.facts import PlanHistory
+from quantum_trader.domain.order import OrderState, client_order_id
+from quantum_trader.domain.plan import Plan
+from quantum_trader.exchange.errors import ExchangeError
+from quantum_trader.pipeline.evidence import Rooms
+from quantum_trader.pipeline.follow import AGREEING_QUERIES_MIN, CLOCK_DOUBT_MS, Patience
+
+PAUSE_S = 0.1
+AGREEING_PAUSE_S = 0.5
+ASKED_AFTER_EXPIRY_MS = 600_000
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What became known: the plan's own order, or its history; both None while the exchange is silent."""
+
+    order: OrderState | None = None
+    history: PlanHistory | None = None
+
+
+class LookBack:
+    """Answers for one plan at a time; reads only."""
+
+    def __init__(
+        self,
+        find_order: Callable[[Plan], Awaitable[OrderState | None]],
+        rooms: Rooms,
+        clock: Clock,
+        patience: Patience,
+    ) -> None:
+        self._find_order = find_order
+        self._rooms = rooms
+        self._clock = clock
+        self._patience = patience
+
+    def at_first_sight(self, plan: Plan) -> Seen:
+        """Say what ``state_dir`` knows of a plan that was not delivered before."""
+        return Seen(history=PlanHistory(prior_order_ms=self._sent_ms(plan)))
+
+    def is_worth_asking(self, plan: Plan, age_ms_max: int) -> bool:
+        """Whether the exchange is asked for a plan that is older than ``age_ms_max`` now."""
+        age_ms = self._clock.now_ms() - plan.issued_at_ms
+        return age_ms <= age_ms_max + ASKED_AFTER_EXPIRY_MS or self._sent_ms(plan) is not None
+
+    async def at_the_exchange(self, plan: Plan, until_ms: int) -> Seen:
+        """Ask the exchange, until ``until_ms`` (wall time) where it does not answer."""
+        fence_ms, agreeing = self._fence_ms(plan), 0
+        while True:
+            try:
+                found = await self._find_order(plan)
+            except ExchangeError as failed:
+                log.warning("redelivery_unchecked", plan_id=plan.plan_id, error=str(failed))
+                if self._clock.now_ms() > until_ms:
+                    return Seen()
+                await self._clock.sleep(PAUSE_S)
+                continue
+            if found is not None:
+                return self._of_order(found, plan)
+            agreeing += 1
+            if fence_ms is None or (agreeing >= AGREEING_QUERIES_MIN and self._clock.now_ms() > fence_ms):
+                return Seen(history=PlanHistory())
+            await self._clock.sleep(AGREEING_PAUSE_S)
+
+    def _of_order(self, found: OrderState, plan: Plan) -> Seen:
+        known_ms = (found.created_ms or found.update_time_ms) - (self._rooms.server_clock.offset_ms or 0)
+        if known_ms < plan.stream_ms - CLOCK_DOUBT_MS:
+            return Seen(history=PlanHistory(prior_order_ms=known_ms))
+        return Seen(order=found)
+
+    def _sent_ms(self, plan: Plan) -> int | None:
+        return self._rooms.sent_orders_ms.get(client_order_id(plan.plan_id))
+
+    def _fence_ms(self, plan: Plan) -> int | None:
+        """Return when "does not exist" can be believed of an order that was sent; None if none was."""
+        sent_ms = self._sent_ms(plan)
+        if sent_ms is None:
+            return None
+        patience = self._patience
+        return sent_ms + patience.recv_window_ms + CLOCK_DOUBT_MS + int(patience.not_placed_lag_s * 1000)

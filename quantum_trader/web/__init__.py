@@ -1,0 +1,1 @@
+"""HTTP: the page, the API, metrics, health; and what is watched for alerts (SPEC 13)."""
