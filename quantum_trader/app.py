@@ -196,6 +196,7 @@ class App:
                 await database.close()
                 raise StartRefused(f"{problem}; or accept it with redis.allow_volatile = true")
             logger.warning("redis_volatile", problem=problem)
+        database.open_lanes()
         return database
 
     def _start_bsc(self, exchange: Exchange) -> None:
