@@ -59,20 +59,23 @@ def engine(
     *,
     transport: str = "rest",
     namespace: str = "quantum",
-    allowed: int = 0,
+    root: Path = ROOT,
 ) -> Iterator[Subject]:
-    """Run our engine in a process of its own, as an operator would, until it is ready."""
+    """Run our engine in a process of its own, as an operator would, until it is ready.
+
+    ``root`` is the tree that it is run from.
+    """
     folder.mkdir(parents=True)
     config = folder / "config.toml"
-    symbols = [symbol.name for symbol in stub.symbols][: allowed or None]
+    symbols = [symbol.name for symbol in stub.symbols]
     config.write_text(_config(stub, url, folder / "state", symbols, transport, namespace))
     environment = {
         "BINANCE_TESTNET_API_KEY": KEY,
         "BINANCE_TESTNET_API_SECRET": SECRET,
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": str(root),
     }
     words = [sys.executable, "-m", "quantum_trader", "run", "--config", str(config)]
-    with _process(words, environment, folder / "log") as process:
+    with _process(words, environment, folder / "log", root) as process:
         subject = Subject(f"engine, {transport}", namespace, process, stub, url)
         _set_policy(url, namespace, symbols)
         subject.start_s = _wait_for_line(process, folder / "log", b'"event":"ready"')
@@ -125,7 +128,7 @@ def other(
     name: str, words: list[str], stub: Stub, url: str, folder: Path, namespace: str
 ) -> Iterator[Subject]:
     """Run another engine, which says "ready" in its log when it is."""
-    with _process(words, {"PYTHONPATH": str(ROOT)}, folder / "log") as process:
+    with _process(words, {"PYTHONPATH": str(ROOT)}, folder / "log", ROOT) as process:
         subject = Subject(name, namespace, process, stub, url)
         _set_policy(url, namespace, [symbol.name for symbol in stub.symbols])
         subject.start_s = _wait_for_line(process, folder / "log", b"ready")
@@ -141,6 +144,7 @@ def _config(stub: Stub, url: str, state: Path, symbols: list[str], transport: st
     tables: dict[str, Mapping[str, Any]] = {
         "redis": {"url": url, "namespace": namespace},
         "exchange": exchange,
+        "http": {"port": 0},
         **{f"gates.{name}": limits for name, limits in LIMITS.items()},
     }
     lines = ['mode = "testnet"', f"symbols = {symbols}".replace("'", '"'), f'state_dir = "{state}"']
@@ -155,11 +159,11 @@ def _toml(value: Any) -> str:
 
 @contextmanager
 def _process(
-    words: list[str], environment: Mapping[str, str], log: Path
+    words: list[str], environment: Mapping[str, str], log: Path, root: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
     with log.open("wb") as out:
         process = subprocess.Popen(
-            words, stdout=out, stderr=subprocess.STDOUT, env={**os.environ, **environment}, cwd=ROOT
+            words, stdout=out, stderr=subprocess.STDOUT, env={**os.environ, **environment}, cwd=root
         )
     try:
         yield process
