@@ -18,7 +18,7 @@ export PIP_USER := 0
 export UV_CUSTOM_COMPILE_COMMAND := make lock
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check conformance bench bench-memory docs lock conformance-lock clean
+.PHONY: help run demo test drill-kill check conformance bench bench-memory docs lock conformance-lock clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
@@ -34,6 +34,9 @@ demo: $(VENV)/.run ## Start the engine in paper mode with a log made for reading
 
 test: $(VENV)/.dev ## Run the tests
 	@$(BIN)/python -m pytest $(ARGS)
+
+drill-kill: $(VENV)/.dev ## Kill the engine under load KILLS times (200) and see that nothing is lost or doubled
+	@KILLS=$(or $(KILLS),200) $(BIN)/python -m pytest tests/drills/test_crash.py -k again_and_again -s -n 0 $(ARGS)
 
 check: $(VENV)/.dev ## Check style, formatting, types and the direction of imports
 	@$(BIN)/python -m ruff check

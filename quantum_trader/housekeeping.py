@@ -12,6 +12,7 @@ from quantum_trader import __version__
 from quantum_trader.config import Config
 from quantum_trader.domain.clock import Clock
 from quantum_trader.joining import Joined
+from quantum_trader.loop_lag import LoopLag
 from quantum_trader.pipeline.upkeep import Chore
 from quantum_trader.stores.codec import encode
 from quantum_trader.stores.keys import Keys
@@ -38,6 +39,7 @@ class Housekeeping:
         self._clock = clock
         self._keys = Keys(config.redis.namespace)
         self._started_s = clock.monotonic_s()
+        self._loop_lag = LoopLag(clock)
         self.latest: dict[str, Any] | None = None
         """The newest status, at most a second old while Redis answers."""
 
@@ -50,6 +52,7 @@ class Housekeeping:
         """Return everything that is done again and again beside the plans."""
         joined, rooms = self._joined, self._joined.rooms
         return [
+            Chore("loop lag", 0.0, self._loop_lag.measure),
             Chore("lease", RENEWAL_S, self._renew),
             Chore("status", RENEWAL_S, self.write_status),
             Chore("positions", POSITIONS_EVERY_S, self._refresh_positions),
@@ -125,6 +128,7 @@ class Housekeeping:
             "positions_age_ms": now_ms - rooms.account.positions.read_at_ms
             if rooms.account.positions
             else None,
+            "loop_lag_ms": round(self._loop_lag.worst_ms()),
             "clock_offset_ms": joined.exchange.clock.offset_ms,
             "uptime_s": round(self._clock.monotonic_s() - self._started_s),
             "timestamp": now_ms,

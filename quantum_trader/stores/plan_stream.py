@@ -14,7 +14,7 @@ from quantum_trader.stores.connection import Database
 from quantum_trader.stores.keys import CONSUMER, GROUP, Keys
 from quantum_trader.stores.operator_state import OperatorKeys, OperatorState
 from quantum_trader.stores.results import entries_of
-from quantum_trader.stores.stream_ids import id_before, is_after, is_stream_id
+from quantum_trader.stores.stream_ids import is_after, start_of
 
 BLOCK_MS = 200  # also how long a clean stop may wait for the read to return
 BATCH_MAX = 64
@@ -74,20 +74,22 @@ class PlanStream:
         Where that is: in Redis, else in the mirror (``mirrored_floor``); where neither knows one, the
         group begins at id 0, where plans written before the first start still stand.
         """
-        stored: Any = await self._redis.get(self._keys.floor)
-        floor = stored.decode() if stored is not None and is_stream_id(stored.decode()) else mirrored_floor
         newest, gone = await self._newest_id()
-        is_usable = is_stream_id(floor) and not is_after(floor, newest)
-        start = id_before(floor) if is_usable else "0"
+        floor: Any = await self._redis.get(self._keys.floor) or b""
+        start = start_of(floor.decode(errors="replace"), newest) or start_of(mirrored_floor, newest)
         try:
             await self._redis.xgroup_create(
-                self._keys.plans, GROUP, id=start, mkstream=True, entries_read=None if is_usable else gone
+                self._keys.plans,
+                GROUP,
+                id=start or "0",
+                mkstream=True,
+                entries_read=None if start else gone,
             )
         except ResponseError as exists:
             if "BUSYGROUP" not in str(exists):
                 raise
             return GroupFound(newest, was_created=False)
-        return GroupFound(newest, was_created=True, start=start)
+        return GroupFound(newest, was_created=True, start=start or "0")
 
     async def _newest_id(self) -> tuple[str, int]:
         """Return the stream's last id, and how many of its entries are gone already."""
