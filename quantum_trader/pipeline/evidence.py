@@ -77,6 +77,13 @@ def gather(plan: Plan, rooms: Rooms, operator: OperatorState, history: PlanHisto
     return Evidence(now_ms, readings)
 
 
+def gather_account(plan: Plan, rooms: Rooms) -> Evidence:
+    """Return what the account's readings alone say: enough to tell an exit from an open."""
+    readings: dict[str, Reading[Any]] = {}
+    _put_account(plan, rooms, readings)
+    return Evidence(rooms.clock.now_ms(), readings)
+
+
 def _put_account(plan: Plan, rooms: Rooms, readings: dict[str, Reading[Any]]) -> None:
     live = rooms.account
     if live.positions is not None:

@@ -81,8 +81,8 @@ def test_live_legs_are_named_for_every_symbol_that_has_a_claim() -> None:
 
 def test_settled_claims_count_by_epoch_whatever_order_they_came_back_in() -> None:
     book = ClaimBook()
-    for number in (2, 1, 3):
-        book.settled(exposure(f"p{number}", margin=number), number)
+    for epoch in (2, 1, 3):
+        book.settled(exposure(f"p{epoch}", margin=epoch), epoch)
     assert [claim.plan_id for claim in book.unseen(1)] == ["p2", "p3"]
     assert [book.unseen_margin_usdt(epoch) for epoch in (0, 1, 2, 3)] == [6, 5, 3, 0]
     book.forget(["p2"])
