@@ -22,6 +22,7 @@ from quantum_trader.exchange.binance import Exchange, connect
 from quantum_trader.exchange.errors import ExchangeError, KeyRefused
 from quantum_trader.exchange.settings import ExchangeSettings
 from quantum_trader.exchange.simulator import AccountSettings, EmbeddedExchange, SimulatorSettings
+from quantum_trader.garbage import QuietGarbage
 from quantum_trader.housekeeping import Housekeeping
 from quantum_trader.joining import Joined, Joiner
 from quantum_trader.pipeline.upkeep import Upkeep
@@ -70,6 +71,7 @@ class App:
         self._exchange: Exchange | None = None
         self._exchange_url = ""
         self._joined: Joined | None = None
+        self._garbage = QuietGarbage()
         self.web = WebService(lambda: self.config_in_force, self._archive, self._clock)
 
     @property
@@ -106,12 +108,14 @@ class App:
             await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if starting.done():
                 starting.result()
+                self._garbage.start()
                 await stopping
             else:
                 starting.cancel()
                 await asyncio.gather(starting, return_exceptions=True)
         finally:
             stopping.cancel()
+            self._garbage.stop()
             await self.stop()
 
     def reload(self) -> None:
@@ -213,6 +217,7 @@ class App:
                 await database.close()
                 raise StartRefused(f"{problem}; or accept it with redis.allow_volatile = true")
             logger.warning("redis_volatile", problem=problem)
+        database.open_lanes()
         return database
 
     def _start_bsc(self, exchange: Exchange) -> None:

@@ -12,6 +12,7 @@ from quantum_trader import __version__
 from quantum_trader.config import Config
 from quantum_trader.domain.clock import Clock
 from quantum_trader.domain.evidence import Reading
+from quantum_trader.garbage import collect_when_idle
 from quantum_trader.joining import Joined
 from quantum_trader.loop_lag import LoopLag
 from quantum_trader.pipeline.upkeep import Chore
@@ -33,6 +34,7 @@ RULES_EVERY_S = 3600.0
 KLINES_EVERY_S = 300.0
 CLOCK_EVERY_S = 600.0
 TRIM_EVERY_S = 30.0
+GARBAGE_EVERY_S = 60.0
 
 logger = structlog.get_logger()
 
@@ -71,8 +73,12 @@ class Housekeeping:
             Chore("klines", KLINES_EVERY_S, self.refresh_klines),
             Chore("clock", CLOCK_EVERY_S, self._measure_clock),
             Chore("questions", LOOK_EVERY_S, Questions(joined, self._keys, self._clock).answer_all),
+            Chore("garbage", GARBAGE_EVERY_S, self._collect_garbage),
             Chore("trim", TRIM_EVERY_S, lambda: joined.stream.trim(self._config.streams.plans_kept)),
         ]
+
+    async def _collect_garbage(self) -> None:
+        collect_when_idle(lambda: self._joined.consumer.in_flight)
 
     async def _renew(self) -> None:
         joined = self._joined
