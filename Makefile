@@ -18,7 +18,7 @@ export PIP_USER := 0
 export UV_CUSTOM_COMPILE_COMMAND := make lock
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check conformance docs lock conformance-lock clean
+.PHONY: help run demo test drill-kill check conformance bench bench-memory docs lock conformance-lock clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
@@ -28,12 +28,14 @@ help: ## List what make can do
 run: $(VENV)/.run ## Start the engine: paper mode unless config.toml says otherwise, JSON log lines
 	@exec $(BIN)/quantum-trader run $(ARGS)
 
-demo: $(VENV)/.run ## Start the engine in paper mode with a log made for reading
-	@echo 'Paper mode: an exchange and a Redis of its own, no keys, no money. Ctrl-C ends it.'
-	@QT_MODE=paper exec $(BIN)/quantum-trader run --log-format console $(ARGS)
+demo: $(VENV)/.run ## See opens, blocks, a rotation, a BSC close and a kill in two minutes, on play money
+	@exec $(BIN)/quantum-trader demo $(ARGS)
 
 test: $(VENV)/.dev ## Run the tests
 	@$(BIN)/python -m pytest $(ARGS)
+
+drill-kill: $(VENV)/.dev ## Kill the engine under load KILLS times (200) and see that nothing is lost or doubled
+	@KILLS=$(or $(KILLS),200) $(BIN)/python -m pytest tests/drills/test_crash.py -k again_and_again -s -n 0 $(ARGS)
 
 check: $(VENV)/.dev ## Check style, formatting, types and the direction of imports
 	@$(BIN)/python -m ruff check
@@ -42,7 +44,13 @@ check: $(VENV)/.dev ## Check style, formatting, types and the direction of impor
 	@$(BIN)/lint-imports
 
 conformance: $(VENV)/.dev $(CLIENTS:%=.venv-conformance-%/.ready) ## Let other clients trade on the embedded exchange
-	@$(BIN)/python -m pytest tests/conformance/check_clients.py $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses=0 tests/conformance/check_clients.py $(ARGS)
+
+bench: $(VENV)/.dev $(CLIENTS:%=.venv-conformance-%/.ready) ## Measure beside a naive engine, a C floor and other clients (QUICK=1)
+	@$(BIN)/python bench/run.py $(if $(QUICK),--quick) $(ARGS)
+
+bench-memory: $(VENV)/.dev ## Let many plans through and watch the memory (PLANS=1000000)
+	@$(BIN)/python bench/memory.py --plans $(or $(PLANS),1000000) $(ARGS)
 
 docs: $(VENV)/.dev ## Rewrite what is generated from the code: config.toml, docs/reasons.md
 	@$(BIN)/python scripts/reference.py

@@ -22,6 +22,7 @@ from quantum_trader.exchange.binance import Exchange, connect
 from quantum_trader.exchange.errors import ExchangeError, KeyRefused
 from quantum_trader.exchange.settings import ExchangeSettings
 from quantum_trader.exchange.simulator import AccountSettings, EmbeddedExchange, SimulatorSettings
+from quantum_trader.garbage import QuietGarbage
 from quantum_trader.housekeeping import Housekeeping
 from quantum_trader.joining import Joined, Joiner
 from quantum_trader.pipeline.upkeep import Upkeep
@@ -70,12 +71,23 @@ class App:
         self._exchange: Exchange | None = None
         self._exchange_url = ""
         self._joined: Joined | None = None
+        self._garbage = QuietGarbage()
         self.web = WebService(lambda: self.config_in_force, self._archive, self._clock)
 
     @property
     def config_in_force(self) -> Config:
         """What the engine goes by now: an edit, or dry_run by hand, may have replaced what it began with."""
         return self._joined.rules.config if self._joined is not None else self.config
+
+    @property
+    def joined(self) -> Joined | None:
+        """The running parts, once they are joined."""
+        return self._joined
+
+    @property
+    def paper(self) -> EmbeddedExchange | None:
+        """The embedded exchange of paper mode, once started."""
+        return self._paper
 
     # -- life
 
@@ -96,12 +108,14 @@ class App:
             await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if starting.done():
                 starting.result()
+                self._garbage.start()
                 await stopping
             else:
                 starting.cancel()
                 await asyncio.gather(starting, return_exceptions=True)
         finally:
             stopping.cancel()
+            self._garbage.stop()
             await self.stop()
 
     def reload(self) -> None:
@@ -136,6 +150,7 @@ class App:
         self._reloader = Reloader(self._source, self._load, joined.rules, joined.stream.publish, self._clock)
         self._reloader.start()
         self._consuming = asyncio.create_task(joined.consumer.run(), name="consumer")
+        joined.crew.start()
         logger.info("ready", after_s=round(self._clock.monotonic_s() - self._started_s, 3))
 
     async def stop(self) -> None:
@@ -157,9 +172,11 @@ class App:
             await self._database.close()
         if self._server is not None:
             await self._server.stop()
-        logger.info("stopped")
+        if self._joined is not None:  # a start that was refused says why, and nothing after it
+            logger.info("stopped")
 
     async def _stop_deciding(self, joined: Joined) -> None:
+        await joined.crew.stop()
         joined.consumer.stop()
         if self._consuming is not None:
             await asyncio.gather(self._consuming, return_exceptions=True)
@@ -200,6 +217,7 @@ class App:
                 await database.close()
                 raise StartRefused(f"{problem}; or accept it with redis.allow_volatile = true")
             logger.warning("redis_volatile", problem=problem)
+        database.open_lanes()
         return database
 
     def _start_bsc(self, exchange: Exchange) -> None:

@@ -31,8 +31,10 @@ from quantum_trader.config_tables import (
     AutoDisarmTable,
     BscTable,
     ExchangeTable,
+    HarvestTable,
     HttpTable,
     IntakeTable,
+    IntentBridgeTable,
     LogTable,
     PaperTable,
     RedisTable,
@@ -95,6 +97,8 @@ class Config(BaseSettings):
     bsc: BscTable = BscTable()
     http: HttpTable = HttpTable()
     alerts: AlertsTable = AlertsTable()
+    intent_bridge: IntentBridgeTable = IntentBridgeTable()
+    harvest: HarvestTable = HarvestTable()
     paper: PaperTable = PaperTable()
     log: LogTable = LogTable()
 
@@ -133,6 +137,12 @@ class Config(BaseSettings):
             raise ValueError(
                 f"http.host = {self.http.host!r} can be reached from elsewhere, so http.token is needed: "
                 "set QT_HTTP__TOKEN (`openssl rand -hex 32` makes one), or use 127.0.0.1"
+            )
+        alert_token = self.http.alert_token.get_secret_value()
+        if alert_token and alert_token == self.http.token.get_secret_value():
+            raise ValueError(
+                "http.alert_token equals http.token: make another one (`openssl rand -hex 32`), "
+                "so that a leaked alert cannot do everything"
             )
         return self
 

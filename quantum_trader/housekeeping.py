@@ -12,8 +12,11 @@ from quantum_trader import __version__
 from quantum_trader.config import Config
 from quantum_trader.domain.clock import Clock
 from quantum_trader.domain.evidence import Reading
+from quantum_trader.garbage import collect_when_idle
 from quantum_trader.joining import Joined
+from quantum_trader.loop_lag import LoopLag
 from quantum_trader.pipeline.upkeep import Chore
+from quantum_trader.questions import LOOK_EVERY_S, Questions
 from quantum_trader.stores.codec import encode
 from quantum_trader.stores.keys import Keys
 from quantum_trader.stores.lease import RENEWAL_S
@@ -31,6 +34,7 @@ RULES_EVERY_S = 3600.0
 KLINES_EVERY_S = 300.0
 CLOCK_EVERY_S = 600.0
 TRIM_EVERY_S = 30.0
+GARBAGE_EVERY_S = 60.0
 
 logger = structlog.get_logger()
 
@@ -43,6 +47,7 @@ class Housekeeping:
         self._clock = clock
         self._keys = Keys(config.redis.namespace)
         self._started_s = clock.monotonic_s()
+        self._loop_lag = LoopLag(clock)
         self.latest: dict[str, Any] | None = None
         """The newest status, at most a second old while Redis answers."""
 
@@ -55,6 +60,7 @@ class Housekeeping:
         """Return everything that is done again and again beside the plans."""
         joined, rooms = self._joined, self._joined.rooms
         return [
+            Chore("loop lag", 0.0, self._loop_lag.measure),
             Chore("lease", RENEWAL_S, self._renew),
             Chore("status", RENEWAL_S, self.write_status),
             Chore("streams", STREAMS_EVERY_S, joined.streams.look_after),
@@ -66,8 +72,13 @@ class Housekeeping:
             Chore("rules", RULES_EVERY_S, rooms.market.refresh_rules),
             Chore("klines", KLINES_EVERY_S, self.refresh_klines),
             Chore("clock", CLOCK_EVERY_S, self._measure_clock),
+            Chore("questions", LOOK_EVERY_S, Questions(joined, self._keys, self._clock).answer_all),
+            Chore("garbage", GARBAGE_EVERY_S, self._collect_garbage),
             Chore("trim", TRIM_EVERY_S, lambda: joined.stream.trim(self._config.streams.plans_kept)),
         ]
+
+    async def _collect_garbage(self) -> None:
+        collect_when_idle(lambda: self._joined.consumer.in_flight)
 
     async def _renew(self) -> None:
         joined = self._joined
@@ -113,10 +124,11 @@ class Housekeeping:
             await self._refresh_positions()
 
     async def refresh_klines(self) -> None:
-        """Read the candles of every symbol that may be opened; raises ``ExchangeError``."""
+        """Read the candles of every symbol that may be opened or is held; raises ``ExchangeError``."""
         joined = self._joined
         universe = joined.consumer.operator.policy.universe if joined.consumer.operator else frozenset()
-        for symbol in sorted(universe | set(self._config.symbols)):
+        held = joined.rooms.account.positions.value.symbols if joined.rooms.account.positions else frozenset()
+        for symbol in sorted(universe | held | set(self._config.symbols)):
             if joined.rooms.market.rules_of(symbol) is not None or joined.rooms.market.rules is None:
                 await joined.rooms.market.refresh_klines(symbol)
         joined.rooms.market.recompute_correlations()
@@ -156,10 +168,12 @@ class Housekeeping:
             "plans_seen": joined.consumer.plans_seen,
             "plans_in_flight": joined.consumer.in_flight,
             "backlog": await joined.stream.backlog(),
+            "producers": joined.crew.counts(),
             "positions": len(rooms.account.positions.value) if rooms.account.positions else None,
             "positions_age_ms": now_ms - rooms.account.positions.read_at_ms
             if rooms.account.positions
             else None,
+            "loop_lag_ms": round(self._loop_lag.worst_ms()),
             "streams": joined.streams.status(),
             "clock_offset_ms": joined.exchange.clock.offset_ms,
             "uptime_s": round(self._clock.monotonic_s() - self._started_s),

@@ -33,6 +33,9 @@ from quantum_trader.positions.claim_book import ClaimBook
 from quantum_trader.positions.ledger import Ledger, LedgerEntry
 from quantum_trader.positions.live import LiveAccount
 from quantum_trader.positions.sent_orders import SentOrders
+from quantum_trader.producers.crew import Crew
+from quantum_trader.producers.joining import crew_of
+from quantum_trader.producers.view import View
 from quantum_trader.stores.archive import Archive
 from quantum_trader.stores.claims import ClaimStore
 from quantum_trader.stores.connection import Database
@@ -58,6 +61,7 @@ class Joined:
     consumer: Consumer
     reconciler: Reconciler
     streams: LiveStreams
+    crew: Crew
     lease: Lease
     account: str
     exchange_url: str
@@ -91,7 +95,7 @@ class Joiner:
         lease_key = self._keys.lease(account)
         claim_store = ClaimStore(database, self._keys, lease_key)
         stream = PlanStream(database, self._keys, self._clock, bsc_required=self._config.bsc_required)
-        await stream.ensure_group(rooms.mirror.floor)
+        group = await stream.ensure_group(rooms.mirror.floor)
         await restore(rooms.mirror, claim_store, lease.value, self._clock.now_ms())
         await self._restore(rooms, claim_store, stream)
         settlements = SettlementStore(
@@ -117,6 +121,7 @@ class Joiner:
             mirror=rooms.mirror,
             lease=lease,
             clock=self._clock,
+            group=group,
         )
         foreign_fills = ForeignFills(
             exchange.reserved_account,
@@ -129,18 +134,20 @@ class Joiner:
             PositionStore(database, self._keys), rooms, runner.lanes, foreign_fills, self._clock
         )
         streams = self._streams(rooms, reconciler, foreign_fills)
+        view = View(self._rules, rooms.account, rooms.market, rooms.ledger, rooms.lease, self._clock)
         return Joined(
-            database,
-            exchange,
-            rooms,
-            self._rules,
-            stream,
-            consumer,
-            reconciler,
-            streams,
-            lease,
-            account,
-            exchange_url,
+            database=database,
+            exchange=exchange,
+            rooms=rooms,
+            rules=self._rules,
+            stream=stream,
+            consumer=consumer,
+            reconciler=reconciler,
+            streams=streams,
+            crew=crew_of(view, database, self._keys),
+            lease=lease,
+            account=account,
+            exchange_url=exchange_url,
         )
 
     def _streams(self, rooms: Rooms, reconciler: Reconciler, foreign_fills: ForeignFills) -> LiveStreams:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from quantum_trader.domain.order import ExitOrder, Outcome, Rejected
 from quantum_trader.exchange.codes import Refusal, refusal_of
-from quantum_trader.exchange.endpoints import CANCEL_OPEN_ORDERS, NEW_ORDER
+from quantum_trader.exchange.endpoints import (
+    CANCEL_CONDITIONAL_ORDERS,
+    CANCEL_OPEN_ORDERS,
+    NEW_ORDER,
+    Endpoint,
+)
 from quantum_trader.exchange.errors import error_of
 from quantum_trader.exchange.order_params import exit_params
 from quantum_trader.exchange.outcomes import outcome_of_sending
@@ -47,14 +52,19 @@ class RestExitPort:
         return outcome
 
     async def cancel_open_orders(self, symbol: str) -> None:
-        """Cancel every resting plain order of ``symbol``, once; raises ``ExchangeError`` if not confirmed.
+        """Cancel every resting plain order of ``symbol``, once; raises ``ExchangeError`` if not confirmed."""
+        await self._cancel(CANCEL_OPEN_ORDERS, symbol)
 
-        Conditional orders live in a store of their own and bind no position before they trigger.
+    async def cancel_conditional_orders(self, symbol: str) -> None:
+        """Cancel every conditional order of ``symbol``, once; raises ``ExchangeError`` if not confirmed.
+
+        They live in a store of their own, behind endpoints of their own (BINANCE.md 0, INC-89).
         """
+        await self._cancel(CANCEL_CONDITIONAL_ORDERS, symbol)
+
+    async def _cancel(self, endpoint: Endpoint, symbol: str) -> None:
         timing = timing_params(self._recv_window_ms, self._server_clock.signing_time_ms())
-        reply = await self._transport.send(
-            CANCEL_OPEN_ORDERS, (("symbol", symbol), *timing), priority=Priority.EXIT
-        )
+        reply = await self._transport.send(endpoint, (("symbol", symbol), *timing), priority=Priority.EXIT)
         if not reply.is_success:
             throttle = throttle_of(reply, self._server_clock.signing_time_ms())
-            raise error_of(str(CANCEL_OPEN_ORDERS), reply, throttle)
+            raise error_of(str(endpoint), reply, throttle)

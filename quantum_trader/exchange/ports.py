@@ -99,3 +99,7 @@ class ExitPort(Protocol):
     async def cancel_open_orders(self, symbol: str) -> None:
         """Cancel the symbol's resting orders (a -4118 obstacle); raises ``ExchangeError``."""
         ...
+
+    async def cancel_conditional_orders(self, symbol: str) -> None:
+        """Cancel the symbol's conditional orders, where plain ones were not all; raises ``ExchangeError``."""
+        ...

@@ -17,6 +17,7 @@ from quantum_trader.domain.facts import Regime
 from quantum_trader.domain.trading import Kline, SymbolRules
 from quantum_trader.exchange.ports import MarketReads
 from quantum_trader.market.indicators import correlations, regime
+from quantum_trader.market.tendencies import Tendencies, tendencies
 
 KLINES_INTERVAL = "1h"
 KLINES_READ = 101  # 100 closed ones and the open one
@@ -30,6 +31,7 @@ class LiveMarket:
         self._clock = clock
         self._candles: dict[str, Sequence[Kline]] = {}
         self._regimes: dict[str, Reading[Regime]] = {}
+        self._tendencies: dict[str, Reading[Tendencies]] = {}
         self._correlations: dict[str, dict[str, Decimal]] = {}
         self._correlations_at_ms: int | None = None
         self.rules: Reading[Mapping[str, SymbolRules]] | None = None
@@ -78,6 +80,10 @@ class LiveMarket:
         """Return the regime of ``symbol``, dated with the close of its newest closed candle."""
         return self._regimes.get(symbol)
 
+    def tendencies_of(self, symbol: str) -> Reading[Tendencies] | None:
+        """Return volatility and trend of ``symbol``, dated with the close of its newest closed candle."""
+        return self._tendencies.get(symbol)
+
     def correlations_of(self, symbol: str) -> Reading[Mapping[str, Decimal]] | None:
         """Return correlations of ``symbol`` with other symbols."""
         if self._correlations_at_ms is None:
@@ -96,6 +102,10 @@ class LiveMarket:
             self._regimes[symbol] = Reading(regime(closed), closed[-1].close_time_ms, "klines")
         except (ValueError, ArithmeticError, IndexError):
             self._regimes.pop(symbol, None)  # too young a symbol has no regime: the gate errs on it
+        try:
+            self._tendencies[symbol] = Reading(tendencies(closed), closed[-1].close_time_ms, "klines")
+        except ValueError:
+            self._tendencies.pop(symbol, None)  # likewise: its kill score is unknown
 
     def recompute_correlations(self) -> None:
         """Recompute the table over all candles read so far."""

@@ -24,15 +24,15 @@ from quantum_trader.stores.connection import RedisError
 from quantum_trader.stores.lease import Lease
 from quantum_trader.stores.mirror import Mirror
 from quantum_trader.stores.operator_state import OperatorState
-from quantum_trader.stores.plan_stream import BATCH_MAX, Delivery, PlanStream
-from quantum_trader.stores.settlement import PARKED, NotSettled
+from quantum_trader.stores.plan_stream import BATCH_MAX, Delivery, GroupFound, PlanStream
+from quantum_trader.stores.settlement import CLAIMED, PARKED, NotSettled
 from quantum_trader.stores.stream_ids import is_after
 
 IN_FLIGHT_MAX = 512
 RECONNECT_PAUSE_FIRST_S = 0.2
 RECONNECT_PAUSE_MAX_S = 5.0
 RECOVERY_HEAD_START_S = 2.0
-CLAIMED_STATES = ("claimed", "parked")
+CLAIMED_STATES = (CLAIMED, PARKED)
 
 log = structlog.get_logger()
 
@@ -52,6 +52,7 @@ class Consumer:
         mirror: Mirror,
         lease: Lease,
         clock: Clock,
+        group: GroupFound,
     ) -> None:
         self._stream = stream
         self._claims = claims
@@ -66,6 +67,7 @@ class Consumer:
         self._mirror = mirror
         self._lease = lease
         self._in_hand: set[str] = set()
+        self._group_at_start: GroupFound | None = group
         self._redelivered_through = "0-0"
         self._stopping = asyncio.Event()
         self.operator: OperatorState | None = None
@@ -110,7 +112,8 @@ class Consumer:
         already goes on as it is.
         """
         await self._lease.renew()
-        found = await self._stream.ensure_group(self._mirror.floor)
+        found = self._group_at_start or await self._stream.ensure_group(self._mirror.floor)
+        self._group_at_start = None  # what comes after it is new; after a loss of Redis it is looked at anew
         if found.was_created and found.start != "0":
             log.warning("group_created_anew", start=found.start)
         self._redelivered_through = found.newest
@@ -141,6 +144,7 @@ class Consumer:
             return set()
         _, plan = resumed
         self._active[plan.plan_id] = plan.content_hash
+        self._in_hand.add(plan.stream_id)
         self._spawn(self._see_through(plan))
         return {plan.stream_id}
 
@@ -151,7 +155,11 @@ class Consumer:
             log.warning("plan_interrupted", plan_id=plan.plan_id, error=str(lost))
             await self._look_again(plan)
         finally:
-            self._active.pop(plan.plan_id, None)
+            self._let_go(plan.plan_id, plan.stream_id)
+
+    def _let_go(self, plan_id: str, stream_id: str) -> None:
+        self._active.pop(plan_id, None)
+        self._in_hand.discard(stream_id)
 
     async def _recover(self, records: list[PlanRecord]) -> None:
         tasks = [self._spawn(self._finish(record)) for record in records]
@@ -160,12 +168,13 @@ class Consumer:
 
     async def _finish(self, record: PlanRecord) -> None:
         self._active[record.plan_id] = record.content_hash
+        self._in_hand.add(record.stream_id)
         try:
             while not await self._is_finished(record):
                 await self._clock.sleep(RECONNECT_PAUSE_FIRST_S)
                 record = await self._newest_record(record)
         finally:
-            self._active.pop(record.plan_id, None)
+            self._let_go(record.plan_id, record.stream_id)
 
     async def _is_finished(self, record: PlanRecord) -> bool:
         """Bring a claimed plan to its result; false when Redis did not answer in the middle of it."""
@@ -232,8 +241,7 @@ class Consumer:
             log.exception("plan_failed", plan_id=plan.plan_id)
             await self._fail(plan, bug)
         finally:
-            self._active.pop(plan.plan_id, None)
-            self._in_hand.discard(plan.stream_id)
+            self._let_go(plan.plan_id, plan.stream_id)
             self._slots.release()
 
     async def _look_again(self, plan: Plan) -> None:
@@ -241,25 +249,34 @@ class Consumer:
         while True:
             await self._clock.sleep(RECONNECT_PAUSE_FIRST_S)
             try:
-                if self._mirror.holds(plan.plan_id):
-                    await restore(self._mirror, self._claims, self._lease.value, self._clock.now_ms())
-                state, _ = await self._claims.history(plan.plan_id)
-                if state == "claimed":
-                    record = await self._claims.record(plan.plan_id)
-                    await self._recovery.finish(record)
-                    return
-                if state == PARKED:
-                    await self._resume_rotation()
-                if state:
-                    return
-                operator = await self._stream.operator_state()
-                duplicate = await self._runner.run(plan, operator, redelivered=True)
-                if duplicate is not None:
-                    await self._duplicate(plan, duplicate)
+                await self._go_on(plan)
             except RedisError as lost:
                 log.warning("plan_interrupted", plan_id=plan.plan_id, error=str(lost))
             else:
                 return
+
+    async def _go_on(self, plan: Plan) -> None:
+        if self._mirror.holds(plan.plan_id):
+            await restore(self._mirror, self._claims, self._lease.value, self._clock.now_ms())
+        state, _ = await self._claims.history(plan.plan_id)
+        if state == PARKED:
+            await self._rotate_on(plan)
+            return
+        self._rotation.disown(plan)
+        if state == CLAIMED:
+            await self._recovery.finish(await self._claims.record(plan.plan_id))
+        elif not state:
+            operator = await self._stream.operator_state()
+            duplicate = await self._runner.run(plan, operator, redelivered=True)
+            if duplicate is not None:
+                await self._duplicate(plan, duplicate)
+
+    async def _rotate_on(self, plan: Plan) -> None:
+        """See the rotation of a parked plan through, or resume it from what is stored."""
+        if self._rotation.belongs_to(plan):
+            await self._rotation.see_through(plan, self._runner.decide_parked)
+        else:
+            await self._resume_rotation()
 
     async def _fail(self, plan: Plan, bug: Exception) -> None:
         """A plan that met a bug of ours before its claim gets its result; a claimed one is recovered."""

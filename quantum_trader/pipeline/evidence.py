@@ -12,7 +12,7 @@ from quantum_trader.domain.clock import Clock
 from quantum_trader.domain.evidence import Evidence, Fact, Reading
 from quantum_trader.domain.facts import PlanHistory, RotationUnderWay
 from quantum_trader.domain.plan import Plan
-from quantum_trader.domain.trading import Leg, Positions
+from quantum_trader.domain.trading import Leg, Positions, legs_of
 from quantum_trader.exchange.errors import ExchangeError
 from quantum_trader.exchange.server_clock import ServerClock
 from quantum_trader.market.live import LiveMarket
@@ -80,6 +80,13 @@ def gather(plan: Plan, rooms: Rooms, operator: OperatorState, history: PlanHisto
     return Evidence(now_ms, readings)
 
 
+def gather_account(plan: Plan, rooms: Rooms) -> Evidence:
+    """Return what the account's readings alone say: enough to tell an exit from an open."""
+    readings: dict[str, Reading[Any]] = {}
+    _put_account(plan, rooms, readings)
+    return Evidence(rooms.clock.now_ms(), readings)
+
+
 def _put_account(plan: Plan, rooms: Rooms, readings: dict[str, Reading[Any]]) -> None:
     live = rooms.account
     if live.positions is not None:
@@ -93,7 +100,7 @@ def _put_account(plan: Plan, rooms: Rooms, readings: dict[str, Reading[Any]]) ->
     leverage = live.leverages.get(plan.symbol)
     if leverage is not None:
         readings[facts.LEVERAGE.name] = Reading(leverage, rooms.clock.now_ms(), "symbolConfig")
-    last_ms = max((ms for leg, ms in rooms.last_open_ms.items() if leg.symbol == plan.symbol), default=None)
+    last_ms = max(filter(None, map(rooms.last_open_ms.get, legs_of(plan.symbol))), default=None)
     readings[facts.LAST_OPEN_MS.name] = Reading(last_ms, rooms.clock.now_ms(), MEMORY)
 
 

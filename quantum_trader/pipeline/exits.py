@@ -62,6 +62,7 @@ class Progress:
     last_refusal: Rejected | None = None
     last_trouble: str = ""
     signed_anew: bool = False
+    times_obstructed: int = 0
 
     @property
     def remaining(self) -> Decimal:
@@ -147,16 +148,20 @@ class ExitSender:
             if refusal not in RETRIED and outcome.http_status not in RETRIED_STATUSES:
                 return False
             if outcome.code == REDUCE_ONLY_OBSTRUCTED:
-                await self._clear_the_way(progress.grant.record.order.leg.symbol)
+                await self._clear_the_way(progress)
         await self._clock.sleep(progress.pause_s)
         progress.pause_s = min(progress.pause_s * 2, PAUSE_MAX_S)
         return True
 
-    async def _clear_the_way(self, symbol: str) -> None:
+    async def _clear_the_way(self, progress: Progress) -> None:
+        """Cancel the resting orders of the symbol; conditional ones only when plain ones were not all."""
+        symbol, exits = progress.grant.record.order.leg.symbol, self._exits
+        cancel = exits.cancel_conditional_orders if progress.times_obstructed else exits.cancel_open_orders
+        progress.times_obstructed += 1
         try:
-            await self._exits.cancel_open_orders(symbol)
+            await cancel(symbol)
         except ExchangeError as failed:
-            log.warning("cancel_open_orders_failed", symbol=symbol, error=str(failed))
+            log.warning("orders_in_the_way_stay", symbol=symbol, error=str(failed))
 
     async def _next_order(self, progress: Progress) -> bool:
         """Read the position again and store the next order; False when there is none to send."""

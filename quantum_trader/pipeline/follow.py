@@ -5,7 +5,8 @@
 1. the request can no longer be accepted: its timestamp + recvWindow has passed on the exchange's clock;
 2. queries agree over ``not_placed_lag_s`` since then, three of them at least;
 3. the account's trades show no fill of it, and explain how the position stands: the ledger, which
-   has our settled orders, plus what others traded since.
+   has our settled orders, plus what others traded since, or shortly before: the ledger adopts that
+   only while nothing is under way on the symbol.
 
 Until then the order stays unknown, for as long as it takes: patience never turns into a verdict.
 
@@ -46,6 +47,7 @@ AGREEING_QUERIES_MIN = 3
 CLOCK_DOUBT_MS = 1000  # the exchange accepts timestamps up to 1 s ahead of its clock (BINANCE.md 2)
 ALERT_AFTER_S = 60.0
 LANE_PATIENCE_S = 1.0
+LOOK_BACK_MS = 60_000  # how much earlier others may have traded what a busy symbol's ledger has not adopted
 HEAD_START_S = 0.05  # a live stream tells a fill about when its reply comes: a query can be saved
 REPLY_GRACE_S = 0.25
 
@@ -223,7 +225,7 @@ class OrderFollower:
 
     async def _nothing_shows(self, order: StoredOrder, ledger_amount: Decimal) -> bool:
         """Whether trades and position are explained without this order."""
-        since_ms = order.timestamp_ms - CLOCK_DOUBT_MS
+        since_ms = order.timestamp_ms - LOOK_BACK_MS
         try:
             trades = await self._account.trades(order.leg.symbol, since_ms)
             positions = await self._account.positions()

@@ -84,7 +84,7 @@ class LookBack:
 
     def _of_order(self, found: OrderState, plan: Plan) -> Seen:
         known_ms = (found.created_ms or found.update_time_ms) - (self._rooms.server_clock.offset_ms or 0)
-        if known_ms < plan.stream_ms - CLOCK_DOUBT_MS:
+        if known_ms < plan.stream_ms:
             return Seen(history=PlanHistory(prior_order_ms=known_ms))
         return Seen(order=found)
 

@@ -67,7 +67,8 @@ class RotationSaga:
         """Park ``plan`` if its decision allows it and no rotation is under way; true if it is parked now.
 
         Raises:
-            RedisError: no reply; whether the plan is parked has to be looked up.
+            RedisError: no reply; whether the plan is parked has to be looked up, and ``disown`` called
+                if it is not.
         """
         leg, positions = decision.rotation, self._rooms.account.positions
         if leg is None or positions is None or self._current is not None:
@@ -81,6 +82,8 @@ class RotationSaga:
             refusal = await self._store.begin(
                 self._rooms.lease.value, plan, rotation, positions.value[leg], self._timeout_ms
             )
+        except RedisError:
+            raise  # it may stand: its close must not count as withdrawn before that was looked up
         except BaseException:
             self._drop()
             raise
@@ -90,6 +93,15 @@ class RotationSaga:
             return False
         log.info("rotation_lock_created", **rotation.as_record())
         return True
+
+    def belongs_to(self, plan: Plan) -> bool:
+        """Whether the rotation under way is for ``plan``."""
+        return self._current is not None and self._current.new_plan_id == plan.plan_id
+
+    def disown(self, plan: Plan) -> None:
+        """Forget a rotation for ``plan`` that turned out not to stand."""
+        if self.belongs_to(plan):
+            self._drop()
 
     def is_withdrawn(self, plan: Plan) -> bool:
         """Whether ``plan`` is the close of a rotation that is over: it must not be sent any more."""

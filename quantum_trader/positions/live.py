@@ -84,9 +84,7 @@ class LiveAccount:
         if self.positions is None or order.executed_quantity == 0:
             return
         held = self.positions.value.get(order.leg)
-        after = _after_fill(held, order)
-        live = {**self.positions.value, order.leg: after}
-        positions = Positions(live, hedge_mode=self.positions.value.hedge_mode)
+        positions = self.positions.value.with_leg(_after_fill(held, order))
         self.positions = Reading(positions, self.positions.read_at_ms, SOURCE)
 
     async def _read_positions(self) -> None:

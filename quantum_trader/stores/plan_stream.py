@@ -14,13 +14,14 @@ from quantum_trader.stores.connection import Database
 from quantum_trader.stores.keys import CONSUMER, GROUP, Keys
 from quantum_trader.stores.operator_state import OperatorKeys, OperatorState
 from quantum_trader.stores.results import entries_of
-from quantum_trader.stores.stream_ids import id_before, is_after, is_stream_id
+from quantum_trader.stores.stream_ids import is_after, start_of
 
 BLOCK_MS = 200  # also how long a clean stop may wait for the read to return
 BATCH_MAX = 64
 DEAD_LETTERS_KEPT = 10_000
 EVENTS_KEPT = 10_000
 PENDING_PAGE = 1000
+READ_PLANS = ("XREADGROUP", "GROUP", GROUP, CONSUMER, "COUNT")
 LOST_NAMED_MAX = 100
 
 log = structlog.get_logger()
@@ -65,7 +66,7 @@ class PlanStream:
 
     async def reconnect(self) -> None:
         """Let go of idle connections: the next command goes to whoever answers at the address now."""
-        await self._redis.connection_pool.disconnect(inuse_connections=False)
+        await self._database.reconnect()
 
     async def ensure_group(self, mirrored_floor: str = "") -> GroupFound:
         """Find the group, or create it where the oldest unsettled entry stands (SPEC 7.8).
@@ -73,20 +74,22 @@ class PlanStream:
         Where that is: in Redis, else in the mirror (``mirrored_floor``); where neither knows one, the
         group begins at id 0, where plans written before the first start still stand.
         """
-        stored: Any = await self._redis.get(self._keys.floor)
-        floor = stored.decode() if stored is not None and is_stream_id(stored.decode()) else mirrored_floor
         newest, gone = await self._newest_id()
-        is_usable = is_stream_id(floor) and not is_after(floor, newest)
-        start = id_before(floor) if is_usable else "0"
+        floor: Any = await self._redis.get(self._keys.floor) or b""
+        start = start_of(floor.decode(errors="replace"), newest) or start_of(mirrored_floor, newest)
         try:
             await self._redis.xgroup_create(
-                self._keys.plans, GROUP, id=start, mkstream=True, entries_read=None if is_usable else gone
+                self._keys.plans,
+                GROUP,
+                id=start or "0",
+                mkstream=True,
+                entries_read=None if start else gone,
             )
         except ResponseError as exists:
             if "BUSYGROUP" not in str(exists):
                 raise
             return GroupFound(newest, was_created=False)
-        return GroupFound(newest, was_created=True, start=start)
+        return GroupFound(newest, was_created=True, start=start or "0")
 
     async def _newest_id(self) -> tuple[str, int]:
         """Return the stream's last id, and how many of its entries are gone already."""
@@ -125,11 +128,11 @@ class PlanStream:
             RedisError: the server cannot answer, or has lost the group.
         """
         operator_keys = OperatorKeys(self._keys, tuple(sorted(self.cooling_symbols)))
-        pipeline = self._redis.pipeline(transaction=False)
-        pipeline.xreadgroup(GROUP, CONSUMER, {self._keys.plans: ">"}, count=count, block=BLOCK_MS)
-        pipeline.mget(operator_keys.names)
-        pipeline.hgetall(self._keys.policy)
-        reply, values, policy = await pipeline.execute(raise_on_error=False)
+        plans = self._keys.plans
+        read_plans = (*READ_PLANS, count, "BLOCK", BLOCK_MS, "STREAMS", plans, ">")
+        reply, values, policy = await self._database.ask_blocking(
+            (read_plans, ("MGET", *operator_keys.names), ("HGETALL", self._keys.policy))
+        )
         for answer in (reply, values):
             if isinstance(answer, Exception):
                 raise answer
@@ -151,8 +154,11 @@ class PlanStream:
         now_ms = self._clock.now_ms()
         if isinstance(policy, ResponseError):  # a key of another kind stands there: no usable policy
             policy = {b"": b""}
+        if isinstance(policy, list):
+            policy = dict(zip(policy[::2], policy[1::2], strict=True))
         state = operator_keys.parse(values, policy, bsc_required=self.bsc_required, now_ms=now_ms)
-        self.cooling_symbols = set(state.latches.cooldown_symbols)
+        ended = set(operator_keys.cooling_symbols) - state.latches.cooldown_symbols
+        self.cooling_symbols -= ended  # what was added while this reading was under way stays
         return state
 
     async def load_cooling_symbols(self) -> None:

@@ -1,4 +1,8 @@
-"""Stream ids such as ``1795000000000-0``: milliseconds of the server's clock, and a number within them."""
+"""Stream ids such as ``1795000000000-0``: milliseconds of the server's clock, and a number within them.
+
+A *floor* says where a group made anew begins: the oldest id that is not settled, or ``(`` and the
+newest settled one.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,18 @@ def is_stream_id(text: str) -> bool:
     """Whether ``text`` is a whole stream id, such as ``1795000000000-0``."""
     ms, separator, number = text.partition("-")
     return bool(separator) and ms.isascii() and ms.isdigit() and number.isascii() and number.isdigit()
+
+
+def start_of(floor: str, newest: str) -> str | None:
+    """Return the id after which a group begins for ``floor``; None where the floor is not of this stream.
+
+    ``newest`` is the stream's last id: a floor beyond it is another stream's.
+    """
+    exclusive = floor.startswith("(")
+    stream_id = floor.removeprefix("(")
+    if not is_stream_id(stream_id) or is_after(stream_id, newest):
+        return None
+    return stream_id if exclusive else id_before(stream_id)
 
 
 def is_after(stream_id: str, other: str) -> bool:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import random
 import signal
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis.asyncio as redis
-from support.house import EXCHANGE_QUICK, KEY, SECRET, exchange, signed, until
+from support.house import EXCHANGE_QUICK, KEY, SECRET, Wire, exchange, signed, until
 
+from quantum_trader.exchange.simulator import FaultKind, FaultRule
 from quantum_trader.stores.codec import decode, encode
 from quantum_trader.stores.connection import RedisError
 from quantum_trader.stores.embedded import embedded_url
@@ -23,8 +26,8 @@ from quantum_trader.stores.results import as_text
 
 KEYS = Keys()
 SYMBOLS = ("XRPUSDT", "ADAUSDT", "DOGEUSDT")
-PLANS = 30
-KILLS = 6
+KILLS = int(os.environ.get("KILLS", "12"))
+SEED = int(os.environ.get("SEED", "1"))
 
 
 def environment(state_dir: Path, url: str) -> dict[str, str]:
@@ -35,6 +38,7 @@ def environment(state_dir: Path, url: str) -> dict[str, str]:
         "QT_GATES__RATE_LIMIT__PER_SYMBOL_HOUR_MAX": "1000",
         "QT_GATES__RATE_LIMIT__EXITS_PER_MIN": "1000",
         "QT_GATES__FUND_CAPS__SYMBOL_COOLDOWN_S": "0",
+        "QT_STREAMS__RESULTS_KEPT": "1000000",
         "QT_GATES__POSITION_SANITY__COOLDOWN_S": "0",
         "QT_SYMBOLS": ",".join(SYMBOLS),
     }
@@ -52,7 +56,13 @@ def environment(state_dir: Path, url: str) -> dict[str, str]:
 
 
 async def start(state_dir: Path, url: str) -> asyncio.subprocess.Process:
-    process = await asyncio.create_subprocess_exec(
+    process = await spawn(state_dir, url)
+    await until(lambda: is_ready(state_dir, process.pid), 60, "a ready engine")
+    return process
+
+
+async def spawn(state_dir: Path, url: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "quantum_trader",
@@ -61,14 +71,19 @@ async def start(state_dir: Path, url: str) -> asyncio.subprocess.Process:
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
     )
-    await until(lambda: is_ready(state_dir, process.pid), 20, "a ready engine")
-    return process
 
 
 async def is_ready(state_dir: Path, pid: int) -> bool:
-    """Whether the engine of that process, and not a former one, says that it is ready."""
+    """Whether the engine of that process, and not a former one, says that it is ready.
+
+    The lease of a former one that was killed is taken away, so that nobody has to wait for its end.
+    """
     database = redis.Redis.from_url(embedded_url(state_dir))
     try:
+        async for name in database.scan_iter(match="quantum:engine:lease:*"):
+            holder: Any = await database.get(name)
+            if holder is not None and f"-{pid}-".encode() not in holder:
+                await database.delete(name)
         raw: Any = await database.get(KEYS.engine_status)
         status = decode(raw) if raw is not None else {}
         return status.get("pid") == pid and bool(status["ready"])
@@ -94,48 +109,189 @@ async def put(database: redis.Redis, number: int) -> str:
     return plan_id
 
 
-@pytest.mark.parametrize("seed", range(KILLS))
-async def test_sigkill_under_load_loses_nothing_and_doubles_nothing(tmp_path: Path, seed: int) -> None:
-    chance = random.Random(seed)
+async def write_universe(state_dir: Path) -> None:
+    database = redis.Redis.from_url(embedded_url(state_dir))
+    universe: Any = {"universe_symbols": encode(list(SYMBOLS))}
+    await database.hset(KEYS.policy, mapping=universe)
+    await database.aclose()
+
+
+class Load:
+    """Plans put on the stream one after another for as long as it goes on, whoever is dead meanwhile.
+
+    ``certain`` are on the stream; of ``doubtful`` ones the reply was lost.
+    """
+
+    def __init__(self, state_dir: Path) -> None:
+        self.certain: list[str] = []
+        self.doubtful: set[str] = set()
+        self._state_dir = state_dir
+        self._numbers = itertools.count()
+
+    async def run(self) -> None:
+        while True:
+            database = redis.Redis.from_url(embedded_url(self._state_dir))
+            try:
+                while True:
+                    await self._put(database)
+                    await asyncio.sleep(0.02)
+            except (RedisError, OSError):
+                await asyncio.sleep(0.02)
+            finally:
+                await database.aclose()
+
+    async def _put(self, database: redis.Redis) -> None:
+        number = next(self._numbers)
+        self.doubtful.add(f"crash-{number}")
+        plan_id = await put(database, number)
+        self.doubtful.discard(plan_id)
+        self.certain.append(plan_id)
+
+
+async def test_inc_18_killed_again_and_again_under_load_it_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    """``KILLS`` times; every fourth time its Valkey is killed in the same moment."""
+    chance = random.Random(SEED)
     async with exchange() as (_, url):
-        first = await start(tmp_path, url)
+        load = Load(tmp_path)
+        engine = await start(tmp_path, url)
+        await write_universe(tmp_path)
+        putting = asyncio.create_task(load.run())
+        for number in range(KILLS):
+            await asyncio.sleep(chance.uniform(0, 0.6))
+            if number % 4 == 3:
+                await kill_valkey(tmp_path)
+            engine.send_signal(signal.SIGKILL)
+            await engine.wait()
+            engine = await restart(tmp_path, url, chance)
+        putting.cancel()
+        await asyncio.gather(putting, return_exceptions=True)
+        try:
+            await check(tmp_path, url, load.certain, load.doubtful)
+        finally:
+            engine.send_signal(signal.SIGTERM)
+            assert await engine.wait() == 0
+
+
+async def restart(state_dir: Path, url: str, chance: random.Random) -> asyncio.subprocess.Process:
+    """Start the engine; every third time it is killed once more on its way, before it is ready."""
+    if chance.random() < 1 / 3:
+        early = await spawn(state_dir, url)
+        await asyncio.sleep(chance.uniform(0, 1.5))
+        early.send_signal(signal.SIGKILL)
+        await early.wait()
+    return await start(state_dir, url)
+
+
+async def kill_valkey(state_dir: Path) -> None:
+    database = redis.Redis.from_url(embedded_url(state_dir))
+    about: Any = await database.info("server")
+    os.kill(about["process_id"], signal.SIGKILL)
+    await database.aclose()
+
+
+@pytest.mark.parametrize("forgotten", ["exec keys", "everything", "the last second"])
+async def test_inc_18_killed_in_flight_while_redis_forgets_it_sends_no_second_order(
+    tmp_path: Path, forgotten: str
+) -> None:
+    async with exchange() as (venue, url):
+        engine = await start(tmp_path, url)
+        await write_universe(tmp_path)
         database = redis.Redis.from_url(embedded_url(tmp_path))
-        universe: Any = {"universe_symbols": encode(list(SYMBOLS))}
-        await database.hset(KEYS.policy, mapping=universe)
-        submitted = [await put(database, number) for number in range(PLANS)]
-        await asyncio.sleep(chance.uniform(0, 0.15))
-        first.send_signal(signal.SIGKILL)
-        await first.wait()
+        venue.faults.add(FaultRule(FaultKind.TIMEOUT_AFTER, method="POST", path="/fapi/v1/order", ms=60_000))
+        hidden = FaultRule(FaultKind.STATUS_BEFORE, method="GET", path="/fapi/v1/order", preset="500_unknown")
+        venue.faults.add(replace(hidden, count=100_000))
+        wire = Wire()
+        wire.watch(venue.gateway)
+        plan_id = await put(database, 0)
+
+        async def arrived() -> bool:
+            return bool(wire.orders)
+
+        await until(arrived, 40, "the order at the exchange")
+        await forget(database, forgotten)
+        engine.send_signal(signal.SIGKILL)
+        await engine.wait()
         await database.aclose()
+        venue.faults.clear()
         second = await start(tmp_path, url)
         try:
-            await check(tmp_path, url, submitted)
+            await check(tmp_path, url, [plan_id], set())
+            assert len(wire.orders) == 1
         finally:
             second.send_signal(signal.SIGTERM)
             assert await second.wait() == 0
 
 
-async def check(state_dir: Path, url: str, submitted: list[str]) -> None:
+async def forget(database: redis.Redis, what: str) -> None:
+    """Let Redis lose what a failover, a wrong command or an older copy of it would have lost."""
+    if what == "everything":
+        await database.flushall()
+        return
+    await database.delete(*[name async for name in database.scan_iter(match="quantum:exec:*")])
+    if what == "the last second":
+        await database.xgroup_setid(KEYS.plans, "quantum-trader", "0")
+        pending: Any = await database.xpending_range(KEYS.plans, "quantum-trader", "-", "+", 100)
+        await database.xack(KEYS.plans, "quantum-trader", *[entry["message_id"] for entry in pending])
+
+
+async def test_valkey_killed_again_and_again_under_load_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    chance = random.Random(SEED)
+    async with exchange() as (_, url):
+        load = Load(tmp_path)
+        engine = await start(tmp_path, url)
+        await write_universe(tmp_path)
+        putting = asyncio.create_task(load.run())
+        for _ in range(max(3, KILLS // 4)):
+            await asyncio.sleep(chance.uniform(0.2, 0.8))
+            await kill_valkey(tmp_path)
+            await until(lambda: is_ready(tmp_path, engine.pid), 60, "the server's return")
+        putting.cancel()
+        await asyncio.gather(putting, return_exceptions=True)
+        try:
+            await check(tmp_path, url, load.certain, load.doubtful)
+        finally:
+            engine.send_signal(signal.SIGTERM)
+            assert await engine.wait() == 0
+
+
+async def check(state_dir: Path, url: str, submitted: list[str], doubtful: set[str]) -> None:
+    """Every plan has one result, no order was sent twice, and the results tell of every fill."""
     database = redis.Redis.from_url(embedded_url(state_dir))
 
     async def results() -> list[dict[str, str]]:
         return [as_text(fields) for _, fields in await database.xrange(KEYS.results)]
 
     async def all_ended() -> bool:
-        return {result["plan_id"] for result in await results()} >= set(submitted)
+        ended = {result["plan_id"] for result in await results()}
+        summary: Any = await database.xpending(KEYS.plans, "quantum-trader")
+        return ended >= set(submitted) and summary["pending"] == 0
 
-    await until(all_ended, 60, "a result for every plan")
+    await until(all_ended, 240, "a result for every plan")
     ended = await results()
-    assert Counter(result["plan_id"] for result in ended) == Counter(submitted)
-    orders = [
-        order
-        for symbol in SYMBOLS
-        for order in await signed("GET", url, "/fapi/v1/allOrders", {"symbol": symbol})
-    ]
-    assert max(Counter(order["clientOrderId"] for order in orders).values(), default=0) <= 1
+    counted = Counter(result["plan_id"] for result in ended)
+    lost = set(submitted) - set(counted)
+    doubled = {name for name, count in counted.items() if count > 1}
+    assert (lost, doubled) == (set(), set())
+    assert set(counted) <= set(submitted) | doubtful
+    orders = [order for symbol in SYMBOLS for order in await all_orders(url, symbol)]
+    sent = Counter(order["clientOrderId"] for order in orders)
+    assert max(sent.values(), default=0) <= 1
     reported = {result["client_order_id"] for result in ended if result["executed"] == "true"}
     executed = {order["clientOrderId"] for order in orders if float(order["executedQty"]) > 0}
     assert reported == executed
-    summary = await database.xpending(KEYS.plans, "quantum-trader")
-    assert summary["pending"] == 0
+    sys.stdout.write(
+        f"plans {len(submitted)} (+{len(doubtful)} doubtful), orders {len(orders)}, "
+        f"filled {len(executed)}, lost {len(lost)}, doubled {len(doubled)}\n"
+    )
     await database.aclose()
+
+
+async def all_orders(url: str, symbol: str) -> list[dict[str, Any]]:
+    """Every order of the symbol, page by page."""
+    found: list[dict[str, Any]] = []
+    while True:
+        after = {"orderId": found[-1]["orderId"] + 1} if found else {}
+        page = await signed("GET", url, "/fapi/v1/allOrders", {"symbol": symbol, "limit": 1000, **after})
+        found += page
+        if len(page) < 1000:
+            return found

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.house import House, engine, exchange, house, trace_of, until
+from support.house import House, engine, exchange, house, trace_of, until, weaken
 
 from quantum_trader.concurrency import end_tasks
 from quantum_trader.exchange.simulator import FaultKind
@@ -30,8 +29,7 @@ async def full(tmp_path: Path) -> AsyncIterator[House]:
 async def fill(running: House) -> None:
     for symbol in ("XRPUSDT", "ADAUSDT", "DOGEUSDT"):
         assert (await running.open(symbol, qty=SIZES[symbol]))["decision"] == "FILLED"
-    running.venue.venue.market.shock("DOGEUSDT", Decimal("0.97"), running.app._clock.now_ms())
-    await running.app._joined.rooms.account.refresh_positions()  # type: ignore[union-attr]
+    await weaken(running, "DOGEUSDT")
 
 
 async def symbols_held(running: House) -> set[str]:
@@ -105,12 +103,16 @@ async def test_inc_49_a_rotation_that_takes_too_long_is_seen_and_its_close_withd
     gates = {"active_slots": {**THREE_SLOTS["active_slots"], "rotation_timeout_s": 1}}
     async with house(tmp_path, gates=gates) as running:
         await fill(running)
-        running.spoil_order(FaultKind.STATUS_BEFORE, preset="503_unavailable", symbol="DOGEUSDT", count=20)
+        running.spoil_order(FaultKind.STATUS_BEFORE, preset="503_unavailable", count=20)
         in_force = running.app._joined.rules  # type: ignore[union-attr]
         in_force.rules = Rules(in_force.chain, AgeLimits(60_000, 4_000))
         result = await running.open("SOLUSDT", qty="0.5")
         assert (result["gate"], result["reason"]) == ("active_slots", "active_slots_rotation_timeout")
-        assert len(await running.events("ROTATION_TIMEOUT")) == 1
+
+        async def told() -> bool:
+            return len(await running.events("ROTATION_TIMEOUT")) == 1
+
+        await until(told, 20, "the event")
         assert not await running.redis.exists("quantum:rotation:lock")
         assert "SOLUSDT" not in await symbols_held(running)
 

@@ -11,6 +11,7 @@ from support.house import House
 
 from quantum_trader.exchange.rest import RestTransport
 from quantum_trader.pipeline.runner import PlanRunner
+from quantum_trader.stores.lane import Lane
 
 PLAN_ID = ContextVar("PLAN_ID", default="")  # tasks that work for a plan inherit it
 
@@ -20,7 +21,7 @@ async def test_one_redis_round_trip_between_delivery_and_order(
 ) -> None:
     trips: list[tuple[str, str]] = []
     command, pipeline, send = redis.Redis.execute_command, redis.client.Pipeline.execute, RestTransport.send
-    run = PlanRunner.run
+    run, ask = PlanRunner.run, Lane.ask
 
     async def named_run(self: Any, plan: Any, *args: Any, **options: Any) -> Any:
         PLAN_ID.set(plan.plan_id)
@@ -34,6 +35,10 @@ async def test_one_redis_round_trip_between_delivery_and_order(
         trips.append((PLAN_ID.get(), "redis pipeline"))
         return await pipeline(self, *args, **options)
 
+    async def counted_ask(self: Any, commands: Any) -> Any:
+        trips.append((PLAN_ID.get(), f"redis {' '.join(command[0] for command in commands)}"))
+        return await ask(self, commands)
+
     async def counted_send(self: Any, endpoint: Any, *args: Any, **options: Any) -> Any:
         trips.append((PLAN_ID.get(), f"exchange {endpoint}"))
         return await send(self, endpoint, *args, **options)
@@ -41,6 +46,7 @@ async def test_one_redis_round_trip_between_delivery_and_order(
     monkeypatch.setattr(PlanRunner, "run", named_run)
     monkeypatch.setattr(redis.Redis, "execute_command", counted_command)
     monkeypatch.setattr(redis.client.Pipeline, "execute", counted_pipeline)
+    monkeypatch.setattr(Lane, "ask", counted_ask)
     monkeypatch.setattr(RestTransport, "send", counted_send)
     result = await running.open()
     assert result["decision"] == "FILLED"

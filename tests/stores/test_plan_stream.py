@@ -10,7 +10,7 @@ from support.clock import HandClock
 from quantum_trader.stores.connection import Database
 from quantum_trader.stores.keys import CONSUMER, GROUP, Keys
 from quantum_trader.stores.plan_stream import PlanStream
-from quantum_trader.stores.stream_ids import id_before, is_after, is_stream_id
+from quantum_trader.stores.stream_ids import id_before, is_after, is_stream_id, start_of
 
 
 @pytest.fixture
@@ -167,3 +167,11 @@ def test_ids_are_compared_as_numbers() -> None:
     assert is_stream_id("1-1")
     assert not is_stream_id("1")
     assert not is_stream_id("a-1")
+
+
+@pytest.mark.parametrize(
+    ("floor", "start"),
+    [("5-1", "5-0"), ("(5-1", "5-1"), ("9-0", None), ("(9-0", None), ("", None), ("(", None), ("x", None)],
+)
+def test_a_floor_says_where_a_group_begins(floor: str, start: str | None) -> None:
+    assert start_of(floor, "7-0") == start

@@ -128,6 +128,8 @@ async def test_inc_82_the_floor_is_the_oldest_entry_without_a_result(desk: Desk,
     assert (await desk.settle(middle)).floor == f"{NOW_MS}-0"  # type: ignore[union-attr]
     assert (await desk.settle(oldest)).floor == f"{NOW_MS}-2"  # type: ignore[union-attr]
     assert await desk.client.get(keys.floor) == f"{NOW_MS}-2".encode()
+    newest = settlement("c", expected_state="", stream_id=f"{NOW_MS}-2")
+    assert (await desk.settle(newest)).floor == f"({NOW_MS}-2"  # type: ignore[union-attr]
 
 
 async def test_with_full_memory_a_result_is_written_all_the_same(desk: Desk) -> None:

@@ -8,7 +8,8 @@
 -- result stream has its result already: the engine that asks holds the lease and sent its order.
 -- The first write is one that full memory (maxmemory) does not refuse, and what was begun may go on:
 -- a result is written also then.
--- Returns {'ok', epoch, floor}: the floor is the oldest stream id that is not settled yet.
+-- Returns {'ok', epoch, floor}: the floor is the oldest stream id that is not settled yet, or, where
+-- all that was delivered is settled, '(' and the newest delivered one; '' where the group is gone.
 
 local KEY = {
   lease = KEYS[1], processed = KEYS[2], plan = KEYS[3], claims = KEYS[4], lock = KEYS[5],
@@ -103,8 +104,16 @@ end
 for _, event in ipairs(extra.events) do add_event(event) end
 
 redis.call('XACK', KEY.plans, extra.group, extra.stream_id)
-local floor = extra.stream_id
+local floor = ''
 local pending = redis.pcall('XPENDING', KEY.plans, extra.group, '-', '+', 1)
-if not pending.err and pending[1] then floor = pending[1][1] end
-redis.call('SET', KEY.floor, floor)
+if not pending.err and pending[1] then
+  floor = pending[1][1]
+elseif not pending.err then
+  for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEY.plans)) do
+    local about = {}
+    for i = 1, #group, 2 do about[group[i]] = group[i + 1] end
+    if about.name == extra.group then floor = '(' .. about['last-delivered-id'] end
+  end
+end
+if floor ~= '' then redis.call('SET', KEY.floor, floor) end
 return {'ok', epoch, floor}
