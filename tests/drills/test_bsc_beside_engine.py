@@ -40,6 +40,11 @@ async def test_inc53_what_bsc_closed_the_engine_does_not_open_for_an_hour(runnin
     await cooled_down(running, "XRPUSDT")
     left_ms = await running.redis.pttl(running.keys.cooldown_symbol("XRPUSDT"))
     assert HOUR_MS - 120_000 < left_ms <= HOUR_MS
+
+    async def adopted() -> bool:
+        return not any(running.app._joined.rooms.ledger.amounts().values())  # type: ignore[union-attr]
+
+    await until(adopted, PATIENCE_S, "the ledger's adoption of the close")
     refused = await running.open("XRPUSDT", qty=20)
     assert (refused["decision"], refused["reason"]) == ("BLOCKED", "cooldown_symbol")
     assert (await running.open("ADAUSDT", qty=100))["decision"] == "FILLED"
