@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from redis.exceptions import ConnectionError as RedisGone
-from support.house import House, house, trace_of, until
+from support.house import House, house, trace_of, until, weaken
 
 from quantum_trader.exchange.simulator import FaultKind
 from quantum_trader.stores.codec import decode, encode
@@ -31,8 +31,7 @@ async def test_inc_48_a_rotation_whose_begin_lost_its_reply_is_seen_through(
     async with house(tmp_path, gates=THREE_SLOTS) as full:
         for symbol, qty in {"XRPUSDT": 40, "ADAUSDT": 100, "DOGEUSDT": 400}.items():
             assert (await full.open(symbol, qty=qty))["decision"] == "FILLED"
-        full.venue.venue.market.shock("DOGEUSDT", Decimal("0.97"), full.app._clock.now_ms())
-        await full.app._joined.rooms.account.refresh_positions()  # type: ignore[union-attr]
+        await weaken(full, "DOGEUSDT")
         run, lost = Database.run, []
 
         async def losing(database: Database, name: str, *args: Any) -> Any:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.house import House, engine, exchange, house, trace_of, until
+from support.house import House, engine, exchange, house, trace_of, until, weaken
 
 from quantum_trader.concurrency import end_tasks
 from quantum_trader.exchange.simulator import FaultKind
@@ -30,8 +29,7 @@ async def full(tmp_path: Path) -> AsyncIterator[House]:
 async def fill(running: House) -> None:
     for symbol in ("XRPUSDT", "ADAUSDT", "DOGEUSDT"):
         assert (await running.open(symbol, qty=SIZES[symbol]))["decision"] == "FILLED"
-    running.venue.venue.market.shock("DOGEUSDT", Decimal("0.97"), running.app._clock.now_ms())
-    await running.app._joined.rooms.account.refresh_positions()  # type: ignore[union-attr]
+    await weaken(running, "DOGEUSDT")
 
 
 async def symbols_held(running: House) -> set[str]:

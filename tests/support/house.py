@@ -20,6 +20,7 @@ import redis.asyncio as redis
 from quantum_trader.app import App
 from quantum_trader.config import Config
 from quantum_trader.domain.clock import SystemClock
+from quantum_trader.domain.trading import Leg
 from quantum_trader.exchange.simulator import (
     AccountSettings,
     EmbeddedExchange,
@@ -236,6 +237,19 @@ async def signed(method: str, url: str, path: str, params: Mapping[str, Any]) ->
         session.request(method, f"{url}{path}?{query}&signature={signature}") as reply,
     ):
         return await reply.json()
+
+
+async def weaken(running: House, symbol: str) -> None:
+    """Let the symbol fall by 3 %, and return once the engine has read that loss."""
+    running.venue.venue.market.shock(symbol, Decimal("0.97"), running.app._clock.now_ms())
+    account = running.app._joined.rooms.account  # type: ignore[union-attr]
+
+    async def read() -> bool:
+        await account.refresh_positions()
+        loss = account.positions.value[Leg(symbol)].unrealized_pnl  # type: ignore[union-attr]
+        return loss < 0
+
+    await until(read, 20, f"the loss on {symbol}")
 
 
 def trace_of(result: Mapping[str, str]) -> dict[str, Any]:
