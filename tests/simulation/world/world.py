@@ -278,9 +278,13 @@ def run_seed(
     folder = Path(tempfile.mkdtemp(prefix="simulation-")) if state_dir is None else state_dir
     loop = VirtualLoop()
     asyncio.set_event_loop(loop)
+    gc.freeze()  # what stands already need not be looked through after each seed
+    gc.disable()
     try:
         return _run_in(scenario, loop, folder, trace=trace, hasty=hasty)
     finally:
+        gc.enable()
+        gc.unfreeze()
         asyncio.set_event_loop(None)
         loop.close()
         if state_dir is None:
