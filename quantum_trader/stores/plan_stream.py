@@ -154,7 +154,8 @@ class PlanStream:
         if isinstance(policy, ResponseError):  # a key of another kind stands there: no usable policy
             policy = {b"": b""}
         state = operator_keys.parse(values, policy, bsc_required=self.bsc_required, now_ms=now_ms)
-        self.cooling_symbols = set(state.latches.cooldown_symbols)
+        ended = set(operator_keys.cooling_symbols) - state.latches.cooldown_symbols
+        self.cooling_symbols -= ended  # what was added while this reading was under way stays
         return state
 
     async def load_cooling_symbols(self) -> None:

@@ -1,0 +1,79 @@
+"""The proof that an order was never placed: it has to end, and must not be had too cheaply (SPEC 7.4)."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+from support.cases import NOW_MS, position, positions
+
+from quantum_trader.domain.order import AccountTrade, OrderState
+from quantum_trader.domain.trading import Leg, Positions, Side
+from quantum_trader.pipeline.follow import OrderFollower, Patience
+from quantum_trader.stores.claims import StoredOrder
+
+SOL = Leg("SOLUSDT")
+SENT = StoredOrder(SOL, Side.BUY, Decimal("0.5"), "qt-sent-0", NOW_MS)
+
+
+class SteppedClock:
+    """Time that passes by sleeping."""
+
+    def __init__(self) -> None:
+        self.at_ms = NOW_MS
+        self.slept_until_ms = NOW_MS + 300_000
+
+    def now_ms(self) -> int:
+        return self.at_ms
+
+    def monotonic_s(self) -> float:
+        return self.at_ms / 1000
+
+    async def sleep(self, duration_s: float) -> None:
+        self.at_ms += int(duration_s * 1000)
+        assert self.at_ms < self.slept_until_ms, "the order stayed unknown for five minutes"
+
+
+class Account:
+    """An account on which the order was never placed, and where others traded."""
+
+    def __init__(self, held: Positions, *trades: tuple[int, str, Side, str]) -> None:
+        self._held = held
+        self._trades = [
+            AccountTrade(SOL, side, number, number, Decimal(quantity), Decimal(118), Decimal(0), time_ms)
+            for number, (time_ms, _, side, quantity) in enumerate(trades)
+        ]
+        self._names = dict(enumerate(name for _, name, _, _ in trades))
+
+    async def order(self, symbol: str, client_order_id: str) -> OrderState | None:
+        return None
+
+    async def positions(self) -> Positions:
+        return self._held
+
+    async def trades(self, symbol: str, since_ms: int) -> list[AccountTrade]:
+        return [trade for trade in self._trades if trade.time_ms >= since_ms]
+
+    async def client_order_id_of(self, symbol: str, order_id: int) -> str | None:
+        return self._names[order_id]
+
+
+async def resolved(account: Account, ledger: str) -> OrderState | None:
+    clock = SteppedClock()
+    follower = OrderFollower(account, clock, clock.now_ms, Patience(3000, 1.0))  # type: ignore[arg-type]
+    return await follower.resolve(SENT, lambda: Decimal(ledger))
+
+
+async def test_an_order_is_proven_never_placed_although_the_ledger_lacks_what_others_traded_before_it() -> (
+    None
+):
+    """The symbol was busy when they did, so nothing could be adopted; and it stays busy until this ends."""
+    account = Account(positions(position("-0.08", "SOLUSDT")), (NOW_MS - 3_500, "web-1", Side.SELL, "0.08"))
+    assert await resolved(account, "0") is None
+
+
+@pytest.mark.parametrize("name", ["web-1", "qt-other-0"])
+async def test_a_position_that_nothing_explains_keeps_the_order_unknown(name: str) -> None:
+    account = Account(positions(position("0.5", "SOLUSDT")), (NOW_MS - 3_500, name, Side.SELL, "0.08"))
+    with pytest.raises(AssertionError, match="stayed unknown"):
+        await resolved(account, "0")
