@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +12,7 @@ from quantum_trader.stores.codec import decode, encode
 from quantum_trader.stores.connection import Database
 from quantum_trader.stores.keys import Keys
 
-PATIENCE_S = 8.0
+PATIENCE_S = 20.0
 LOOK_EVERY_S = 0.05
 QUESTIONS_KEPT = 100
 
@@ -37,7 +36,7 @@ async def ask(
         if raw is not None:
             answer: Mapping[str, Any] = decode(raw)
             return answer
-        await asyncio.sleep(LOOK_EVERY_S)
+        await clock.sleep(LOOK_EVERY_S)
     return None
 
 
