@@ -13,10 +13,9 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
-from quantum_trader.stores.lane import Command, Lane, Word
-
 from quantum_trader.sentinel_address import SCHEME
 from quantum_trader.stores import sentinel
+from quantum_trader.stores.lane import Command, Lane, Word
 
 __all__ = ["Database", "RedisError"]
 
