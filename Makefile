@@ -28,9 +28,8 @@ help: ## List what make can do
 run: $(VENV)/.run ## Start the engine: paper mode unless config.toml says otherwise, JSON log lines
 	@exec $(BIN)/quantum-trader run $(ARGS)
 
-demo: $(VENV)/.run ## Start the engine in paper mode with a log made for reading
-	@echo 'Paper mode: an exchange and a Redis of its own, no keys, no money. Ctrl-C ends it.'
-	@QT_MODE=paper exec $(BIN)/quantum-trader run --log-format console $(ARGS)
+demo: $(VENV)/.run ## See opens, blocks, a rotation, a BSC close and a kill in two minutes, on play money
+	@exec $(BIN)/quantum-trader demo $(ARGS)
 
 test: $(VENV)/.dev ## Run the tests
 	@$(BIN)/python -m pytest $(ARGS)
@@ -45,7 +44,7 @@ check: $(VENV)/.dev ## Check style, formatting, types and the direction of impor
 	@$(BIN)/lint-imports
 
 conformance: $(VENV)/.dev $(CLIENTS:%=.venv-conformance-%/.ready) ## Let other clients trade on the embedded exchange
-	@$(BIN)/python -m pytest tests/conformance/check_clients.py $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses=0 tests/conformance/check_clients.py $(ARGS)
 
 bench: $(VENV)/.dev $(CLIENTS:%=.venv-conformance-%/.ready) ## Measure beside a naive engine, a C floor and other clients (QUICK=1)
 	@$(BIN)/python bench/run.py $(if $(QUICK),--quick) $(ARGS)

@@ -36,6 +36,7 @@ from quantum_trader.stores.keys import Keys
 from quantum_trader.stores.lease import TTL_MS, Lease
 from quantum_trader.stores.mirror import Mirror
 from quantum_trader.stores.persistence import volatility_of
+from quantum_trader.trading_mode import endpoints_on
 from quantum_trader.web.service import WebService
 
 RETRY_PAUSE_S = 1.0
@@ -77,6 +78,16 @@ class App:
     def config_in_force(self) -> Config:
         """What the engine goes by now: an edit, or dry_run by hand, may have replaced what it began with."""
         return self._joined.rules.config if self._joined is not None else self.config
+
+    @property
+    def joined(self) -> Joined | None:
+        """The running parts, once they are joined."""
+        return self._joined
+
+    @property
+    def paper(self) -> EmbeddedExchange | None:
+        """The embedded exchange of paper mode, once started."""
+        return self._paper
 
     # -- life
 
@@ -121,6 +132,7 @@ class App:
         self._database = await self._open_database()
         self._exchange = connect(await self._exchange_settings(credentials), self._clock)
         self._start_bsc(self._exchange)
+        self._exchange.start()
         await self._database.load_scripts()
         account = await self._wait_for_account(self._exchange)
         lease = Lease(self._database, self._keys, account, _owner(), self._clock)
@@ -134,9 +146,11 @@ class App:
         self.web.attach(joined, housekeeping)
         self._upkeep = Upkeep(housekeeping.chores(), joined.rooms, self._clock)
         self._upkeep.start()
+        joined.streams.start()
         self._reloader = Reloader(self._source, self._load, joined.rules, joined.stream.publish, self._clock)
         self._reloader.start()
         self._consuming = asyncio.create_task(joined.consumer.run(), name="consumer")
+        joined.crew.start()
         logger.info("ready", after_s=round(self._clock.monotonic_s() - self._started_s, 3))
 
     async def stop(self) -> None:
@@ -158,13 +172,16 @@ class App:
             await self._database.close()
         if self._server is not None:
             await self._server.stop()
-        logger.info("stopped")
+        if self._joined is not None:  # a start that was refused says why, and nothing after it
+            logger.info("stopped")
 
     async def _stop_deciding(self, joined: Joined) -> None:
+        await joined.crew.stop()
         joined.consumer.stop()
         if self._consuming is not None:
             await asyncio.gather(self._consuming, return_exceptions=True)
         await joined.consumer.drain(DRAIN_S)
+        await joined.streams.stop()
         if self._upkeep is not None:
             await self._upkeep.stop()
         with suppress(RedisError):
@@ -217,10 +234,15 @@ class App:
         self._bsc.start()
 
     async def _exchange_settings(self, credentials: Credentials) -> ExchangeSettings:
-        config = self.config
-        self._exchange_url = config.rest_url or await self._start_paper_exchange(credentials)
+        config, endpoints = self.config, self.config.endpoints
+        if not endpoints.rest_url:
+            endpoints = endpoints_on(await self._start_paper_exchange(credentials))
+        self._exchange_url = endpoints.rest_url
         return ExchangeSettings(
-            rest_url=self._exchange_url,
+            rest_url=endpoints.rest_url,
+            ws_api_url=endpoints.ws_api_url,
+            stream_url=endpoints.stream_url,
+            orders_over_ws=config.exchange.order_transport == "ws",
             api_key=credentials.api_key,
             api_secret=credentials.api_secret,
             recv_window_ms=config.exchange.recv_window_ms,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
+from typing import Any
 
 RETRY_S = 0.2
 
@@ -29,7 +30,7 @@ class SharedRead:
             self._completed = this_one
 
 
-async def end_tasks(tasks: Collection[asyncio.Task[None]]) -> None:
+async def end_tasks(tasks: Collection[asyncio.Future[Any]]) -> None:
     """Cancel ``tasks`` and return when they have ended.
 
     A cancellation that arrives while a library is cleaning up a connection can be lost in there;

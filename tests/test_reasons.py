@@ -58,7 +58,13 @@ def test_the_families_of_reasons_carry_a_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "text"), [("config.toml", reference.config_text), ("docs/reasons.md", reference.reasons_text)]
+    ("path", "text"),
+    [
+        ("config.toml", reference.config_text),
+        ("docs/configuration.md", reference.configuration_text),
+        ("docs/config.schema.json", reference.schema_text),
+        ("docs/reasons.md", reference.reasons_text),
+    ],
 )
 def test_what_is_generated_is_up_to_date(path: str, text: Callable[[], str]) -> None:
     stored = (Path(__file__).parents[1] / path).read_text(encoding="utf-8")

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from quantum_trader.domain.reasons import DECISION_PREFIX, INVALID_PREFIX, reason_of
+from quantum_trader.domain.result import plain
 from quantum_trader.stores.codec import decode, encode_text
 
 SIGNS = {"pass": "✓", "deny": "✗", "error": "!", "skip": "·"}
 NAME_WIDTH = 16
+DIGITS_SHOWN = 5
+# seconds that a verdict asks for → the ms that have passed of them
+WAITS = {
+    "per_symbol_s": "last_ms_ago",
+    "symbol_cooldown_s": "last_open_ms_ago",
+    "cooldown_s": "last_open_ms_ago",
+}
 
 
-def explain(fields: Mapping[str, str]) -> str:
-    """Return a result's story, line by line."""
+def explain(fields: Mapping[str, str], latches: Mapping[str, int] | None = None) -> str:
+    """Return a result's story, line by line; ``latches`` are the seconds that stops still hold, by code."""
     trace: Mapping[str, Any] = decode(fields["trace"]) if fields.get("trace") else {}
     lines = [_headline(fields), "", *_outcome(fields)]
     verdicts = trace.get("verdicts", ())
+    lines += time_left(fields["reason"], (), latches or {})
     if verdicts:
-        lines += ["", "  Gates, in order:", *(_verdict(verdict) for verdict in verdicts)]
+        lines += ["", "  Gates, in order:", *(verdict_line(verdict) for verdict in verdicts)]
     orders = trace.get("orders", ())
     if orders:
         lines += ["", "  Orders sent:", *(_order(order) for order in orders)]
@@ -70,7 +80,19 @@ def _outcome(fields: Mapping[str, str]) -> list[str]:
     return lines
 
 
-def _verdict(verdict: Mapping[str, Any]) -> str:
+def time_left(reason: str, verdicts: Iterable[Mapping[str, Any]], latches: Mapping[str, int]) -> list[str]:
+    """Return how long the stop behind ``reason`` still holds, where that is known; one line or none."""
+    seconds = latches.get(reason)
+    for verdict in verdicts:
+        evidence = verdict["evidence"]
+        for limit, ago in WAITS.items():
+            if verdict["code"] == reason and limit in evidence and ago in evidence:
+                seconds = -(-(int(evidence[limit]) * 1000 - int(evidence[ago])) // 1000)
+    return [f"  It ends by itself in {seconds} s."] if seconds is not None and seconds > 0 else []
+
+
+def verdict_line(verdict: Mapping[str, Any]) -> str:
+    """Return a gate's verdict as one line, its numbers rounded; the JSON has them exactly."""
     sign = SIGNS.get(verdict["ruling"], "?")
     shown = {name: value for name, value in verdict["evidence"].items() if value not in (None, [], "")}
     numbers = " ".join(f"{name}={_short(value)}" for name, value in shown.items())
@@ -85,4 +107,13 @@ def _order(order: Mapping[str, Any]) -> str:
 
 
 def _short(value: Any) -> str:
-    return value if isinstance(value, str) else encode_text(value)
+    """Return a number with five significant digits, all else as it is."""
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        return encode_text(value)
+    try:
+        number = Decimal(str(value))
+    except InvalidOperation:
+        return str(value)
+    if not number.is_finite() or len(number.as_tuple().digits) <= DIGITS_SHOWN or number == int(number):
+        return str(value)
+    return plain(Decimal(f"{number:.{DIGITS_SHOWN}g}"))

@@ -75,8 +75,8 @@ class Ending:
 
 def close_wanted(config_path: Path | None, wanted: Wanted, *, nothing: str, as_json: bool) -> None:
     """Close every live position that is ``wanted``, say what became of each; exit code 1 if any is left."""
-    essentials = _essentials(config_path)
-    credentials = _credentials(essentials)
+    essentials = essentials_of(config_path)
+    credentials = credentials_of(essentials)
     if not essentials.closes:
         fail(
             "mode dry_run sends no order, closes included; to close for real: "
@@ -159,7 +159,8 @@ def _paper_url(state_dir: Path) -> str:
     return url
 
 
-def _essentials(config_path: Path | None) -> Essentials:
+def essentials_of(config_path: Path | None) -> Essentials:
+    """Return what reaching the exchange needs, or end with its problems; the rest may be broken."""
     try:
         essentials = load_essentials(config_path)
     except ConfigError as problem:
@@ -169,7 +170,8 @@ def _essentials(config_path: Path | None) -> Essentials:
     return essentials
 
 
-def _credentials(essentials: Essentials) -> Credentials:
+def credentials_of(essentials: Essentials) -> Credentials:
+    """Return the mode's keys, kept out of every line from now on, or end with what is missing."""
     try:
         credentials = load_credentials(essentials)
     except ConfigError as problem:

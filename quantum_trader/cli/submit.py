@@ -22,11 +22,14 @@ from quantum_trader.cli.common import (
 from quantum_trader.cli.explain import explain
 from quantum_trader.domain.clock import SystemClock
 from quantum_trader.domain.plan import Action
+from quantum_trader.essentials import Reach
+from quantum_trader.stores.archive import archived_plan
 from quantum_trader.stores.connection import Database
 from quantum_trader.stores.keys import Keys
 from quantum_trader.stores.results import as_text, entries_of
 
 BLOCK_MS = 1000
+LOOKED_BACK = 1000
 CLOCK = SystemClock()
 
 
@@ -43,7 +46,11 @@ CLOCK = SystemClock()
     "--action", type=click.Choice([action.value for action in Action]), help="What the plan proposes."
 )
 @click.option("--plan-id", help="Identity of the plan. [default: a new one]")
+@click.option("--position-side", type=click.Choice(["LONG", "SHORT"]), help="Hedge mode: which leg.")
 @click.option("--leverage", help="Whole number; set before the order while the symbol is flat.")
+@click.option("--confidence", help="0 to 1; where known, a rotation needs it to be 1.15 times as high.")
+@click.option("--kill-score", help="0 to 1; from gates.kill_score.critical on nothing opens.")
+@click.option("--timestamp", help="When it was thought of: s, ms or ISO 8601; ages it. [default: now]")
 @click.option("--wait", is_flag=True, help="Wait for the result and print it.")
 @click.option("--timeout", "timeout_s", default=90, show_default=True, help="Seconds to wait with --wait.")
 def command(
@@ -55,11 +62,11 @@ def command(
     **given: Any,
 ) -> None:
     """Put a plan on the stream; with --wait, print what became of it."""
+    reach = read_reach(config_path)
     plan = _plan_fields(plan_id or f"cli-{secrets.token_hex(6)}", given)
 
     async def work(database: Database, keys: Keys) -> tuple[bool, Mapping[str, str] | None]:
-        if await database.client.exists(keys.processed(plan["plan_id"])):
-            fail(f"plan id {plan['plan_id']} was used before; see `quantum-trader why {plan['plan_id']}`")
+        await _refuse_known(database, keys, reach, plan["plan_id"])
         newest: Any = await database.client.xrevrange(keys.results, count=1)
         entry: Any = dict(plan)
         await database.client.xadd(keys.plans, entry)
@@ -68,7 +75,7 @@ def command(
         result = await _wait_for(database, keys, plan["plan_id"], after, timeout_s) if wait else None
         return runs, result
 
-    runs, result = with_redis(read_reach(config_path), work)
+    runs, result = with_redis(reach, work)
     if not runs and not as_json:
         click.echo("No engine runs: the plan waits on the stream until it is too old.", err=True)
     if wait and result is None:
@@ -79,6 +86,18 @@ def command(
         click.echo(explain(result) if result is not None else f"plan_id {plan['plan_id']}")
 
 
+async def _refuse_known(database: Database, keys: Keys, reach: Reach, plan_id: str) -> None:
+    """End with the story's command where the id has a state, waits on the stream, or is archived."""
+    state: Any = await database.client.get(keys.processed(plan_id))
+    waiting: Any = await database.client.xrevrange(keys.plans, count=LOOKED_BACK)
+    waits = any(fields.get(b"plan_id") == plan_id.encode() for _, fields in waiting)
+    if state is not None or waits or archived_plan(reach.state_dir, plan_id) is not None:
+        how = state.decode() if state is not None else "waiting, or ended a while ago"
+        fail(
+            f"plan id {plan_id} was used before ({how}); see `quantum-trader why {plan_id}`, or use a new id"
+        )
+
+
 def _plan_fields(plan_id: str, given: Mapping[str, Any]) -> dict[str, str]:
     fields = {
         "plan_id": plan_id,
@@ -87,10 +106,16 @@ def _plan_fields(plan_id: str, given: Mapping[str, Any]) -> dict[str, str]:
         "side": given["side"],
         "qty": given["qty"],
         "reduceOnly": "true" if given["reduce_only"] else "false",
-        "timestamp": str(CLOCK.now_ms()),
+        "timestamp": given["timestamp"] or str(CLOCK.now_ms()),
         "source": "cli",
     }
-    optional = {"action": given["action"], "leverage": given["leverage"]}
+    optional = {
+        "action": given["action"],
+        "leverage": given["leverage"],
+        "positionSide": given["position_side"],
+        "confidence": given["confidence"],
+        "kill_score": given["kill_score"],
+    }
     return fields | {name: str(value) for name, value in optional.items() if value is not None}
 
 

@@ -49,7 +49,11 @@ class PositionSanity(Gate):
             return self.denies(Reason.RECONCILE_HOLD, position_amt=amount, ledger_amt=ledger)
         last_ms = case.evidence.get(facts.LAST_OPEN_MS)
         if last_ms is not None and case.now_ms - last_ms < self.cooldown_s * 1000:
-            return self.denies(Reason.COOLDOWN_IN_FLIGHT, last_open_ms_ago=case.now_ms - last_ms)
+            return self.denies(
+                Reason.COOLDOWN_IN_FLIGHT,
+                last_open_ms_ago=case.now_ms - last_ms,
+                cooldown_s=self.cooldown_s,
+            )
         return self.passes(Reason.SANITY_CHECKS_PASSED, position_amt=amount, ledger_amt=ledger)
 
     def _tolerance(self, case: Case, amount: Decimal) -> Decimal:

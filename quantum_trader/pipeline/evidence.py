@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,7 @@ from quantum_trader.market.live import LiveMarket
 from quantum_trader.positions.claim_book import ClaimBook
 from quantum_trader.positions.ledger import Ledger
 from quantum_trader.positions.live import LiveAccount
+from quantum_trader.positions.order_news import OrderNews
 from quantum_trader.positions.sent_orders import SentOrders
 from quantum_trader.stores.lease import Lease
 from quantum_trader.stores.mirror import Mirror
@@ -43,6 +45,7 @@ class Rooms:
     mirror: Mirror
     rotation: RotationUnderWay | None = None
     keys_accepted: bool = True
+    order_news: OrderNews = field(default_factory=OrderNews)
     unresolved_since_ms: dict[str, int] = field(default_factory=dict)
     """Orders of unknown outcome, by client order id."""
 
@@ -106,9 +109,9 @@ def _put_market(plan: Plan, rooms: Rooms, readings: dict[str, Reading[Any]]) -> 
     if market.rules is not None:
         rules = market.rules_of(plan.symbol)
         readings[facts.RULES.name] = Reading(rules, market.rules.read_at_ms, market.rules.source)
-    if market.marks is not None and plan.symbol in market.marks.value:
-        mark = market.marks.value[plan.symbol]
-        readings[facts.MARK_PRICE.name] = Reading(mark, market.marks.read_at_ms, market.marks.source)
+    mark = market.mark_of(plan.symbol)
+    if mark is not None:
+        readings[facts.MARK_PRICE.name] = mark
     regime = market.regime_of(plan.symbol)
     if regime is not None:
         readings[facts.REGIME.name] = regime
@@ -117,17 +120,18 @@ def _put_market(plan: Plan, rooms: Rooms, readings: dict[str, Reading[Any]]) -> 
         readings[facts.CORRELATIONS.name] = correlations
 
 
-async def refresh_stale(rooms: Rooms, terms: Terms) -> list[str]:
-    """Read anew what is too old to judge by; return what could not be read, in words.
+async def refresh_stale(rooms: Rooms, terms: Terms, symbol: str) -> list[str]:
+    """Read anew what is too old to judge a plan of ``symbol`` by; return what could not be read, in words.
 
-    A stale position read is taken anew before judging (SPEC 5). A read that fails leaves the old
-    reading where it was: its age speaks for itself.
+    A stale position read is taken anew before judging (SPEC 5), and so is one from before the position
+    mode came into doubt (INC-32). A read that fails leaves the old reading where it was: its age
+    speaks for itself.
     """
     now_ms = rooms.clock.now_ms()
     failures: list[str] = []
-    stale = (
-        (rooms.account.positions, terms.position_age_ms_max, rooms.account.refresh_positions),
-        (rooms.market.marks, terms.mark_age_ms_max, rooms.market.refresh_marks),
+    stale: tuple[tuple[Reading[Any] | None, int, Callable[[], Awaitable[None]]], ...] = (
+        (rooms.account.trusted_positions, terms.position_age_ms_max, rooms.account.refresh_positions),
+        (rooms.market.mark_of(symbol), terms.mark_age_ms_max, rooms.market.refresh_marks),
     )
     for reading, age_ms_max, refresh in stale:
         if reading is not None and now_ms - reading.read_at_ms <= age_ms_max:

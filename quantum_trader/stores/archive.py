@@ -129,7 +129,14 @@ def archived_symbol(state_dir: Path, symbol: str, newest: int) -> list[Mapping[s
     return _select(state_dir, "symbol = ?", (symbol,), newest)
 
 
-def _select(state_dir: Path, where: str, values: tuple[str, ...], newest: int) -> list[Mapping[str, str]]:
+def archived_since(state_dir: Path, since_ms: int, newest: int) -> list[Mapping[str, str]]:
+    """Return the archived results written at ``since_ms`` or later, newest first, at most ``newest``."""
+    return _select(state_dir, "timestamp_ms >= ?", (since_ms,), newest)
+
+
+def _select(
+    state_dir: Path, where: str, values: tuple[str | int, ...], newest: int
+) -> list[Mapping[str, str]]:
     path = state_dir / FILE_NAME
     if not path.exists():
         return []

@@ -157,7 +157,8 @@ class PlanStream:
         if isinstance(policy, list):
             policy = dict(zip(policy[::2], policy[1::2], strict=True))
         state = operator_keys.parse(values, policy, bsc_required=self.bsc_required, now_ms=now_ms)
-        self.cooling_symbols = set(state.latches.cooldown_symbols)
+        ended = set(operator_keys.cooling_symbols) - state.latches.cooldown_symbols
+        self.cooling_symbols -= ended  # what was added while this reading was under way stays
         return state
 
     async def load_cooling_symbols(self) -> None:

@@ -70,7 +70,7 @@ async def test_why_explains_a_plan_and_a_symbol_after_the_streams_are_gone(on_th
         told = await explained()
     assert "asked-about: BUY 20 XRPUSDT" in told.output
     by_symbol = await run("why", "XRPUSDT", "--json")
-    assert [row["plan_id"] for row in decode(last_line(by_symbol))] == ["asked-about"]
+    assert [row["plan_id"] for row in decode(last_line(by_symbol))["decisions"]] == ["asked-about"]
     unknown = await run("why", "nobody")
     assert unknown.exit_code == 1
     assert "nothing is known" in unknown.output
@@ -210,3 +210,88 @@ async def test_inc_16_a_second_engine_on_the_same_account_refuses(
     code, said = await start(other, QT_REDIS__URL=embedded_url(tmp_path), QT_REDIS__ALLOW_VOLATILE="true")
     assert code == 1
     assert "trades this account" in said
+
+
+async def test_submit_carries_every_field_that_a_plan_may_have(on_the_house: House) -> None:
+    words = "submit --symbol XRPUSDT --side BUY --qty 20 --plan-id full --confidence 0.7 --kill-score 0.2"
+    more = "--leverage 5 --timestamp 1 --wait --json"
+    told = await run(*words.split(), *more.split())
+    assert decode(last_line(told))["decision"] == "EXPIRED"  # it was thought of in 1970
+    (_, fields), *_ = await on_the_house.redis.xrevrange(on_the_house.keys.plans, count=1)
+    assert {name.decode(): value.decode() for name, value in fields.items()}.items() >= {
+        "confidence": "0.7",
+        "kill_score": "0.2",
+        "leverage": "5",
+        "timestamp": "1",
+    }.items()
+
+
+async def test_submit_knows_an_id_that_redis_has_forgotten(on_the_house: House) -> None:
+    await on_the_house.open(plan_id="long-ago")
+    told = await run("why", "long-ago")
+    while told.exit_code != 0:  # the archive is written beside the loop, a moment later
+        told = await run("why", "long-ago")
+    await on_the_house.redis.delete("quantum:exec:processed:long-ago", on_the_house.keys.plans)
+    again = await run("submit", "--symbol", "XRPUSDT", "--side", "BUY", "--qty", "1", "--plan-id", "long-ago")
+    assert again.exit_code == 1
+    assert "was used before" in again.output
+
+
+async def test_doctor_with_a_stopped_engine_does_not_say_that_all_is_fine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QT_STATE_DIR", str(tmp_path / "none"))
+    told = await run("doctor")
+    assert "? engine" in told.output
+    assert "could not be checked" in told.output.splitlines()[-1]
+    checks = {check["name"]: check for check in decode((await run("doctor", "--json")).output)}
+    assert checks["engine"]["fine"] is None
+    assert "quantum-trader run" in checks["engine"]["cure"]
+
+
+async def test_doctor_sees_a_second_engine_and_high_leverage(on_the_house: House) -> None:
+    account = on_the_house.app._joined.account  # type: ignore[union-attr]
+    checks = {check["name"]: check for check in decode(last_line(await run("doctor", "--json")))}
+    assert checks["second engine"]["fine"] is True
+    assert checks["leverage"]["fine"] in (True, None)
+    assert checks["policy"]["fine"] is True
+    await on_the_house.app._upkeep.stop()  # type: ignore[union-attr]
+    await on_the_house.redis.set(f"quantum:engine:lease:{account}", "elsewhere-1-ff:9", px=60_000)
+    found = await run("doctor")
+    assert found.exit_code == 1
+    assert "elsewhere-1-ff holds the lease" in found.output
+
+
+async def test_a_broken_file_blinds_nobody(
+    on_the_house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "broken.toml"
+    broken.write_text('[intake]\nmax_age_s = "sixty"\n', encoding="utf-8")
+    for words in (
+        ["status"],
+        ["why"],
+        ["lag"],
+        ["latches"],
+        ["kill", "--reason", "x"],
+        ["resume", "--reason", "y"],
+    ):
+        told = await run(*words, "--config", str(broken))
+        assert told.exit_code == 0, told.output
+        assert "must be a number" in told.output
+        assert "keeps its last valid configuration" in told.output
+
+
+async def test_a_refused_start_says_why_and_nothing_else(tmp_path: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "quantum_trader", "run"),
+        env={
+            **os.environ,
+            "QT_STATE_DIR": str(tmp_path),
+            "QT_REDIS__URL": "redis://127.0.0.1:9",
+            "QT_HTTP__PORT": "0",
+        },
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    said, _ = await asyncio.wait_for(process.communicate(), 60)
+    assert b'"stopped"' not in said
