@@ -11,11 +11,8 @@ import structlog
 from quantum_trader import __version__
 from quantum_trader.config import Config
 from quantum_trader.domain.clock import Clock
-<<<<<<< HEAD
-from quantum_trader.garbage import collect_when_idle
-=======
 from quantum_trader.domain.evidence import Reading
->>>>>>> main
+from quantum_trader.garbage import collect_when_idle
 from quantum_trader.joining import Joined
 from quantum_trader.loop_lag import LoopLag
 from quantum_trader.pipeline.upkeep import Chore
@@ -75,11 +72,8 @@ class Housekeeping:
             Chore("rules", RULES_EVERY_S, rooms.market.refresh_rules),
             Chore("klines", KLINES_EVERY_S, self.refresh_klines),
             Chore("clock", CLOCK_EVERY_S, self._measure_clock),
-<<<<<<< HEAD
             Chore("garbage", GARBAGE_EVERY_S, self._collect_garbage),
-=======
             Chore("questions", LOOK_EVERY_S, Questions(joined, self._keys, self._clock).answer_all),
->>>>>>> main
             Chore("trim", TRIM_EVERY_S, lambda: joined.stream.trim(self._config.streams.plans_kept)),
         ]
 

@@ -49,7 +49,7 @@ async def test_one_redis_round_trip_between_delivery_and_order(
     monkeypatch.setattr(redis.client.Pipeline, "execute", counted_pipeline)
     monkeypatch.setattr(Lane, "ask", counted_ask)
     monkeypatch.setattr(RestTransport, "send", counted_send)
-    await running.open("ADAUSDT", qty=100)  # what stood there before the group did counts as redelivered
+    await running.open("ADAUSDT", qty=100)  # what stood there before the group counts as redelivered
     result = await running.open()
     assert result["decision"] == "FILLED"
 
