@@ -18,7 +18,7 @@ export PIP_USER := 0
 export UV_CUSTOM_COMPILE_COMMAND := make lock
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test drill-kill check conformance docs lock conformance-lock clean
+.PHONY: help run demo test drill-kill check conformance bench bench-memory docs lock conformance-lock clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
@@ -44,7 +44,13 @@ check: $(VENV)/.dev ## Check style, formatting, types and the direction of impor
 	@$(BIN)/lint-imports
 
 conformance: $(VENV)/.dev $(CLIENTS:%=.venv-conformance-%/.ready) ## Let other clients trade on the embedded exchange
-	@$(BIN)/python -m pytest tests/conformance/check_clients.py $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses=0 tests/conformance/check_clients.py $(ARGS)
+
+bench: $(VENV)/.dev $(CLIENTS:%=.venv-conformance-%/.ready) ## Measure beside a naive engine, a C floor and other clients (QUICK=1)
+	@$(BIN)/python bench/run.py $(if $(QUICK),--quick) $(ARGS)
+
+bench-memory: $(VENV)/.dev ## Let many plans through and watch the memory (PLANS=1000000)
+	@$(BIN)/python bench/memory.py --plans $(or $(PLANS),1000000) $(ARGS)
 
 docs: $(VENV)/.dev ## Rewrite what is generated from the code: config.toml, docs/reasons.md
 	@$(BIN)/python scripts/reference.py

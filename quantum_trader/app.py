@@ -22,6 +22,7 @@ from quantum_trader.exchange.binance import Exchange, connect
 from quantum_trader.exchange.errors import ExchangeError, KeyRefused
 from quantum_trader.exchange.settings import ExchangeSettings
 from quantum_trader.exchange.simulator import AccountSettings, EmbeddedExchange, SimulatorSettings
+from quantum_trader.garbage import QuietGarbage
 from quantum_trader.housekeeping import Housekeeping
 from quantum_trader.joining import Joined, Joiner
 from quantum_trader.pipeline.upkeep import Upkeep
@@ -35,6 +36,7 @@ from quantum_trader.stores.keys import Keys
 from quantum_trader.stores.lease import TTL_MS, Lease
 from quantum_trader.stores.mirror import Mirror
 from quantum_trader.stores.persistence import volatility_of
+from quantum_trader.trading_mode import endpoints_on
 from quantum_trader.web.service import WebService
 
 RETRY_PAUSE_S = 1.0
@@ -69,6 +71,7 @@ class App:
         self._exchange: Exchange | None = None
         self._exchange_url = ""
         self._joined: Joined | None = None
+        self._garbage = QuietGarbage()
         self.web = WebService(lambda: self.config_in_force, self._archive, self._clock)
 
     @property
@@ -105,12 +108,14 @@ class App:
             await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if starting.done():
                 starting.result()
+                self._garbage.start()
                 await stopping
             else:
                 starting.cancel()
                 await asyncio.gather(starting, return_exceptions=True)
         finally:
             stopping.cancel()
+            self._garbage.stop()
             await self.stop()
 
     def reload(self) -> None:
@@ -127,6 +132,7 @@ class App:
         self._database = await self._open_database()
         self._exchange = connect(await self._exchange_settings(credentials), self._clock)
         self._start_bsc(self._exchange)
+        self._exchange.start()
         await self._database.load_scripts()
         account = await self._wait_for_account(self._exchange)
         lease = Lease(self._database, self._keys, account, _owner(), self._clock)
@@ -140,9 +146,11 @@ class App:
         self.web.attach(joined, housekeeping)
         self._upkeep = Upkeep(housekeeping.chores(), joined.rooms, self._clock)
         self._upkeep.start()
+        joined.streams.start()
         self._reloader = Reloader(self._source, self._load, joined.rules, joined.stream.publish, self._clock)
         self._reloader.start()
         self._consuming = asyncio.create_task(joined.consumer.run(), name="consumer")
+        joined.crew.start()
         logger.info("ready", after_s=round(self._clock.monotonic_s() - self._started_s, 3))
 
     async def stop(self) -> None:
@@ -168,10 +176,12 @@ class App:
             logger.info("stopped")
 
     async def _stop_deciding(self, joined: Joined) -> None:
+        await joined.crew.stop()
         joined.consumer.stop()
         if self._consuming is not None:
             await asyncio.gather(self._consuming, return_exceptions=True)
         await joined.consumer.drain(DRAIN_S)
+        await joined.streams.stop()
         if self._upkeep is not None:
             await self._upkeep.stop()
         with suppress(RedisError):
@@ -207,6 +217,7 @@ class App:
                 await database.close()
                 raise StartRefused(f"{problem}; or accept it with redis.allow_volatile = true")
             logger.warning("redis_volatile", problem=problem)
+        database.open_lanes()
         return database
 
     def _start_bsc(self, exchange: Exchange) -> None:
@@ -223,10 +234,15 @@ class App:
         self._bsc.start()
 
     async def _exchange_settings(self, credentials: Credentials) -> ExchangeSettings:
-        config = self.config
-        self._exchange_url = config.rest_url or await self._start_paper_exchange(credentials)
+        config, endpoints = self.config, self.config.endpoints
+        if not endpoints.rest_url:
+            endpoints = endpoints_on(await self._start_paper_exchange(credentials))
+        self._exchange_url = endpoints.rest_url
         return ExchangeSettings(
-            rest_url=self._exchange_url,
+            rest_url=endpoints.rest_url,
+            ws_api_url=endpoints.ws_api_url,
+            stream_url=endpoints.stream_url,
+            orders_over_ws=config.exchange.order_transport == "ws",
             api_key=credentials.api_key,
             api_secret=credentials.api_secret,
             recv_window_ms=config.exchange.recv_window_ms,

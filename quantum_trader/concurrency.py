@@ -30,7 +30,7 @@ class SharedRead:
             self._completed = this_one
 
 
-async def end_tasks(tasks: Collection[asyncio.Task[Any]]) -> None:
+async def end_tasks(tasks: Collection[asyncio.Future[Any]]) -> None:
     """Cancel ``tasks`` and return when they have ended.
 
     A cancellation that arrives while a library is cleaning up a connection can be lost in there;

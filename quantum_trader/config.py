@@ -31,8 +31,10 @@ from quantum_trader.config_tables import (
     AutoDisarmTable,
     BscTable,
     ExchangeTable,
+    HarvestTable,
     HttpTable,
     IntakeTable,
+    IntentBridgeTable,
     LogTable,
     PaperTable,
     RedisTable,
@@ -48,10 +50,11 @@ from quantum_trader.trading_mode import (
     ENV_CONFIG_PATH,
     ENV_PREFIX,
     ConfigError,
+    Endpoints,
     TradingMode,
     config_path,
     contradiction_in,
-    endpoint_of,
+    endpoints_of,
     is_loopback,
 )
 
@@ -94,6 +97,8 @@ class Config(BaseSettings):
     bsc: BscTable = BscTable()
     http: HttpTable = HttpTable()
     alerts: AlertsTable = AlertsTable()
+    intent_bridge: IntentBridgeTable = IntentBridgeTable()
+    harvest: HarvestTable = HarvestTable()
     paper: PaperTable = PaperTable()
     log: LogTable = LogTable()
 
@@ -119,13 +124,25 @@ class Config(BaseSettings):
     @model_validator(mode="after")
     def _no_contradiction(self) -> Config:
         """One setting decides endpoint, keys and permission together (SPEC 11, INC-84)."""
-        problem = contradiction_in(self.mode, self.exchange.rest_url, confirm_live=self.confirm_live)
+        table = self.exchange
+        overrides = {
+            "rest_url": table.rest_url,
+            "ws_api_url": table.ws_api_url,
+            "stream_url": table.stream_url,
+        }
+        problem = contradiction_in(self.mode, overrides, confirm_live=self.confirm_live)
         if problem:
             raise ValueError(problem)
         if self.http.enabled and not is_loopback(self.http.host) and not self.http.token.get_secret_value():
             raise ValueError(
                 f"http.host = {self.http.host!r} can be reached from elsewhere, so http.token is needed: "
                 "set QT_HTTP__TOKEN (`openssl rand -hex 32` makes one), or use 127.0.0.1"
+            )
+        alert_token = self.http.alert_token.get_secret_value()
+        if alert_token and alert_token == self.http.token.get_secret_value():
+            raise ValueError(
+                "http.alert_token equals http.token: make another one (`openssl rand -hex 32`), "
+                "so that a leaked alert cannot do everything"
             )
         return self
 
@@ -146,9 +163,17 @@ class Config(BaseSettings):
         return env_settings, init_settings
 
     @property
+    def endpoints(self) -> Endpoints:
+        """Endpoints of this mode; empty for paper, whose exchange is embedded."""
+        table = self.exchange
+        return endpoints_of(
+            self.mode, rest_url=table.rest_url, ws_api_url=table.ws_api_url, stream_url=table.stream_url
+        )
+
+    @property
     def rest_url(self) -> str:
         """REST endpoint of this mode; empty for paper, whose exchange is embedded."""
-        return endpoint_of(self.mode, self.exchange.rest_url)
+        return self.endpoints.rest_url
 
     @property
     def bsc_required(self) -> bool:

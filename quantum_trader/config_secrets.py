@@ -9,7 +9,7 @@ from typing import Any
 
 from quantum_trader.trading_mode import ENV_PREFIX, ConfigError
 
-SECRETS = frozenset({("http", "token"), ("alerts", "urls")})
+SECRETS = frozenset({("http", "token"), ("http", "alert_token"), ("alerts", "urls")})
 
 
 def file_variables() -> dict[str, tuple[str, str]]:

@@ -51,7 +51,18 @@ class ExchangeTable(Table):
         default="",
         description="REST endpoint; empty: the mode's own. Overrides only in testnet and dry_run",
     )
-    order_transport: Literal["rest"] = Field(default="rest", description="how orders are sent")
+    ws_api_url: str = Field(
+        default="",
+        description="WebSocket API (ws:// or wss://); empty: the mode's own, or the host of rest_url",
+    )
+    stream_url: str = Field(
+        default="",
+        description="streams, without /public, /market or /private; empty: likewise",
+    )
+    order_transport: Literal["rest", "ws"] = Field(
+        default="rest",
+        description='how orders are sent: "rest", or "ws" (the WebSocket API; REST while that is down)',
+    )
     recv_window_ms: int = Field(
         default=3000,
         ge=500,
@@ -66,6 +77,13 @@ class ExchangeTable(Table):
         ge=0,
         description='seconds over which "order does not exist" must hold before it counts as proof',
     )
+
+    @field_validator("ws_api_url", "stream_url")
+    @classmethod
+    def _websocket_scheme(cls, url: str) -> str:
+        if url and not url.startswith(("ws://", "wss://")):
+            raise ValueError("must start with ws:// or wss://")
+        return url
 
 
 class IntakeTable(Table):
@@ -110,6 +128,53 @@ class BscTable(Table):
     )
 
 
+class IntentBridgeTable(Table):
+    """The intent bridge: signals on trade.intent become plans."""
+
+    enabled: bool = Field(default=False, description="whether signals become plans; they then trade")
+    sell_opens_short: bool = Field(
+        default=False, description="whether SELL on a flat symbol opens a short; else it is skipped"
+    )
+
+
+class HarvestTable(Table):
+    """Harvest: proposes exits of live positions, by profit and by kill score."""
+
+    mode: Literal["off", "propose", "act"] = Field(
+        default="propose",
+        description="off; propose: writes proposals only; act: also puts the close on the plan stream",
+    )
+    interval_s: int = Field(
+        default=10, ge=1, le=3600, description="seconds between two looks at the positions"
+    )
+    stop_pct: Decimal = Field(
+        default=Decimal("0.02"), gt=0, lt=1, description="share of the entry price that is one R"
+    )
+    cost_bps: Decimal = Field(
+        default=Decimal(10), ge=0, le=1000, description="basis points of the entry price that an exit costs"
+    )
+    kill_threshold: Decimal = Field(
+        default=Decimal("0.60"), gt=0, lt=1, description="kill score from which the whole position should go"
+    )
+    weight_regime_flip: Decimal = Field(
+        default=Decimal("1.0"), ge=0, le=10, description="weight of a lost trend in the kill score"
+    )
+    weight_sigma_spike: Decimal = Field(
+        default=Decimal("0.5"), ge=0, le=10, description="weight of high volatility in the kill score"
+    )
+    weight_ts_drop: Decimal = Field(
+        default=Decimal("0.5"), ge=0, le=10, description="weight of low trend strength in the kill score"
+    )
+    weight_age: Decimal = Field(
+        default=Decimal("0.3"), ge=0, le=10, description="weight of the position's age in the kill score"
+    )
+    model_max_age_s: int = Field(
+        default=300,
+        ge=1,
+        description="seconds for which an external model's inputs count; then computed ones do",
+    )
+
+
 class PaperTable(Table):
     """The embedded exchange of paper mode."""
 
@@ -137,6 +202,14 @@ class HttpTable(Table):
         description="bearer token, 16 characters or more, for changes; beyond loopback for reading as well. "
         "Better in the environment: QT_HTTP__TOKEN, or QT_HTTP__TOKEN_FILE with a path",
     )
+    alert_token: SecretStr = Field(
+        default=SecretStr(""),
+        description="secret in the body of TradingView alerts, which can carry no header; not the one above, "
+        "as it may submit plans and nothing else. Empty: alerts are refused. QT_HTTP__ALERT_TOKEN[_FILE]",
+    )
+    plans_per_min: int = Field(
+        default=120, ge=1, le=60_000, description="plans and alerts taken over HTTP in a minute; then 429"
+    )
     hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="further host names by which the page is reached, as behind a reverse proxy"
     )
@@ -146,7 +219,7 @@ class HttpTable(Table):
     def _split(cls, hosts: Any) -> Any:
         return _parts(hosts)
 
-    @field_validator("token")
+    @field_validator("token", "alert_token")
     @classmethod
     def _long_enough(cls, token: SecretStr) -> SecretStr:
         text = token.get_secret_value().strip()

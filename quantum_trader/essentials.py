@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ RECV_WINDOW_MS = 3_000
 REQUEST_TIMEOUT_S = 5.0
 NAMESPACE = "quantum"
 TABLES = ("redis", "exchange")
+ALERTS = "alerts"
 _HEADER = re.compile(r"^\s*\[\[?([A-Za-z0-9_.-]+)\]{0,2}\s*(?:#.*)?$")  # a bracket may be missing
 _NAMESPACE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off", "")
@@ -45,6 +46,7 @@ class Essentials:
     recv_window_ms: int
     request_timeout_s: float
     warnings: tuple[str, ...]
+    alert_urls: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def closes(self) -> bool:
@@ -78,7 +80,8 @@ def load_essentials(path: Path | None = None) -> Essentials:
     settings = _Settings(_read(config_path(path), warnings), warnings)
     mode = _mode(settings.text("mode", TradingMode.PAPER.value))
     rest_url = settings.text("exchange.rest_url", "")
-    problem = contradiction_in(mode, rest_url, confirm_live=_truth(settings.get("confirm_live", "false")))
+    confirmed = _truth(settings.get("confirm_live", "false"))
+    problem = contradiction_in(mode, {"rest_url": rest_url}, confirm_live=confirmed)
     if problem:
         raise ConfigError(problem)
     reach = _reach(settings, warnings)
@@ -90,6 +93,7 @@ def load_essentials(path: Path | None = None) -> Essentials:
         namespace=reach.namespace,
         recv_window_ms=int(settings.number("exchange.recv_window_ms", RECV_WINDOW_MS, 500, 60_000)),
         request_timeout_s=settings.number("exchange.request_timeout_s", REQUEST_TIMEOUT_S, 0.05, 60),
+        alert_urls=settings.alert_urls(),
         warnings=tuple(warnings),
     )
 
@@ -140,6 +144,21 @@ class _Settings:
             return default
         return number
 
+    def alert_urls(self) -> tuple[str, ...]:
+        """Return where alerts go; what cannot be read costs the alerts, never the watch."""
+        try:
+            path = os.environ.get(f"{ENV_PREFIX}ALERTS__URLS_FILE")
+            given = Path(path).read_text(encoding="utf-8") if path else self.get("alerts.urls", "")
+        except (OSError, UnicodeDecodeError) as unreadable:
+            self._warnings.append(f"alerts.urls: its file cannot be read ({type(unreadable).__name__})")
+            return ()
+        parts = (
+            given
+            if isinstance(given, list)
+            else str(given).strip("[] ").replace('"', "").replace(",", " ").split()
+        )
+        return tuple(str(part) for part in parts)
+
 
 def _mode(text: str) -> TradingMode:
     try:
@@ -167,17 +186,20 @@ def _read(path: Path | None, warnings: list[str]) -> dict[str, Any]:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as broken:
         warnings.append(f"{path}: is not valid TOML ({broken}); only what BSC needs was read")
-        return _readable_tables(path, text)
+        return _readable_tables(path, text, warnings)
 
 
-def _readable_tables(path: Path, text: str) -> dict[str, Any]:
+def _readable_tables(path: Path, text: str, warnings: list[str]) -> dict[str, Any]:
     content: dict[str, Any] = {}
     for name, lines in _tables(text).items():
-        if name and name not in TABLES:
+        if name and name not in (*TABLES, ALERTS):
             continue
         try:
             table = tomllib.loads("\n".join(lines))
         except tomllib.TOMLDecodeError as broken:
+            if name == ALERTS:
+                warnings.append(f"{path}: [{ALERTS}] is not valid TOML, so nobody is told")
+                continue
             where = f"[{name}]" if name else "the keys above all tables"
             raise ConfigError(f"{path}: {where}: is not valid TOML: {broken}") from None
         content |= {name: table} if name else table

@@ -11,6 +11,8 @@ import structlog
 from quantum_trader import __version__
 from quantum_trader.config import Config
 from quantum_trader.domain.clock import Clock
+from quantum_trader.domain.evidence import Reading
+from quantum_trader.garbage import collect_when_idle
 from quantum_trader.joining import Joined
 from quantum_trader.loop_lag import LoopLag
 from quantum_trader.pipeline.upkeep import Chore
@@ -20,14 +22,19 @@ from quantum_trader.stores.keys import Keys
 from quantum_trader.stores.lease import RENEWAL_S
 
 STATUS_TTL_MS = 5000
+STREAMS_EVERY_S = 1.0
 POSITIONS_EVERY_S = 3.0
+POSITIONS_BLIND_EVERY_S = 1.0
 ACCOUNT_EVERY_S = 5.0
+ACCOUNT_BLIND_EVERY_S = 2.0
 MARKS_EVERY_S = 2.0
+POSITION_MODE_EVERY_S = 10.0
 LEVERAGES_EVERY_S = 60.0
 RULES_EVERY_S = 3600.0
 KLINES_EVERY_S = 300.0
 CLOCK_EVERY_S = 600.0
 TRIM_EVERY_S = 30.0
+GARBAGE_EVERY_S = 60.0
 
 logger = structlog.get_logger()
 
@@ -56,16 +63,22 @@ class Housekeeping:
             Chore("loop lag", 0.0, self._loop_lag.measure),
             Chore("lease", RENEWAL_S, self._renew),
             Chore("status", RENEWAL_S, self.write_status),
-            Chore("positions", POSITIONS_EVERY_S, self._refresh_positions),
-            Chore("account", ACCOUNT_EVERY_S, rooms.account.refresh_account),
-            Chore("marks", MARKS_EVERY_S, rooms.market.refresh_marks),
+            Chore("streams", STREAMS_EVERY_S, joined.streams.look_after),
+            Chore("positions", POSITIONS_BLIND_EVERY_S, self._refresh_positions),
+            Chore("account", ACCOUNT_BLIND_EVERY_S, self._refresh_account),
+            Chore("marks", MARKS_EVERY_S, self._refresh_marks),
+            Chore("position mode", POSITION_MODE_EVERY_S, self._check_position_mode),
             Chore("leverages", LEVERAGES_EVERY_S, rooms.account.refresh_leverages),
             Chore("rules", RULES_EVERY_S, rooms.market.refresh_rules),
             Chore("klines", KLINES_EVERY_S, self.refresh_klines),
             Chore("clock", CLOCK_EVERY_S, self._measure_clock),
             Chore("questions", LOOK_EVERY_S, Questions(joined, self._keys, self._clock).answer_all),
+            Chore("garbage", GARBAGE_EVERY_S, self._collect_garbage),
             Chore("trim", TRIM_EVERY_S, lambda: joined.stream.trim(self._config.streams.plans_kept)),
         ]
+
+    async def _collect_garbage(self) -> None:
+        collect_when_idle(lambda: self._joined.consumer.in_flight)
 
     async def _renew(self) -> None:
         joined = self._joined
@@ -74,19 +87,48 @@ class Housekeeping:
         if holder and was_held:
             logger.critical("lease_lost", holder=holder, cure="stop one of the two engines")
 
+    def _may_wait(self, reading: Reading[Any] | None, every_s: float) -> bool:
+        """Whether a reading of the account is not due: the stream tells of changes, and it is young."""
+        if reading is None or not self._joined.streams.account_is_live:
+            return False
+        return self._clock.now_ms() - reading.read_at_ms < every_s * 1000
+
     async def _refresh_positions(self) -> None:
         joined = self._joined
+        if self._may_wait(joined.rooms.account.trusted_positions, POSITIONS_EVERY_S):
+            return
         await joined.rooms.account.refresh_positions()
         if not joined.rooms.keys_accepted:
             joined.rooms.keys_accepted = True
             logger.info("keys_accepted_again")
         await joined.reconciler.reconcile()
 
+    async def _refresh_account(self) -> None:
+        account = self._joined.rooms.account
+        if not self._may_wait(account.account, ACCOUNT_EVERY_S):
+            await account.refresh_account()
+
+    async def _refresh_marks(self) -> None:
+        if not self._joined.streams.market_is_live:
+            await self._joined.rooms.market.refresh_marks()
+
+    async def _check_position_mode(self) -> None:
+        """Notice a change of the position mode, of which the exchange tells nothing (INC-32)."""
+        account, reads = self._joined.rooms.account, self._joined.exchange.reserved_account
+        known = account.positions
+        hedge_mode = (await reads.account_config()).hedge_mode
+        if known is not None and known.value.hedge_mode != hedge_mode:
+            logger.warning("position_mode_changed", hedge_mode=hedge_mode)
+            reads.doubt_mode()
+            account.doubt_mode()
+            await self._refresh_positions()
+
     async def refresh_klines(self) -> None:
-        """Read the candles of every symbol that may be opened; raises ``ExchangeError``."""
+        """Read the candles of every symbol that may be opened or is held; raises ``ExchangeError``."""
         joined = self._joined
         universe = joined.consumer.operator.policy.universe if joined.consumer.operator else frozenset()
-        for symbol in sorted(universe | set(self._config.symbols)):
+        held = joined.rooms.account.positions.value.symbols if joined.rooms.account.positions else frozenset()
+        for symbol in sorted(universe | held | set(self._config.symbols)):
             if joined.rooms.market.rules_of(symbol) is not None or joined.rooms.market.rules is None:
                 await joined.rooms.market.refresh_klines(symbol)
         joined.rooms.market.recompute_correlations()
@@ -126,11 +168,13 @@ class Housekeeping:
             "plans_seen": joined.consumer.plans_seen,
             "plans_in_flight": joined.consumer.in_flight,
             "backlog": await joined.stream.backlog(),
+            "producers": joined.crew.counts(),
             "positions": len(rooms.account.positions.value) if rooms.account.positions else None,
             "positions_age_ms": now_ms - rooms.account.positions.read_at_ms
             if rooms.account.positions
             else None,
             "loop_lag_ms": round(self._loop_lag.worst_ms()),
+            "streams": joined.streams.status(),
             "clock_offset_ms": joined.exchange.clock.offset_ms,
             "uptime_s": round(self._clock.monotonic_s() - self._started_s),
             "timestamp": now_ms,
@@ -146,6 +190,6 @@ def _missing_facts(joined: Joined) -> list[str]:
         "positions": rooms.account.positions is not None,
         "account": rooms.account.account is not None,
         "trading rules": rooms.market.rules is not None,
-        "mark prices": rooms.market.marks is not None,
+        "mark prices": rooms.market.newest_marks is not None,
     }
     return [name for name, known in facts.items() if not known]

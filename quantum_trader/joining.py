@@ -11,6 +11,7 @@ from quantum_trader.domain.order import OrderState, client_order_id
 from quantum_trader.domain.plan import Plan
 from quantum_trader.exchange.binance import Exchange
 from quantum_trader.market.live import LiveMarket
+from quantum_trader.pipeline.account_news import AccountNews
 from quantum_trader.pipeline.auto_disarm import AutoDisarm
 from quantum_trader.pipeline.claim import ClaimStep
 from quantum_trader.pipeline.consumer import Consumer
@@ -19,6 +20,7 @@ from quantum_trader.pipeline.exits import ExitSender
 from quantum_trader.pipeline.follow import OrderFollower, Patience
 from quantum_trader.pipeline.foreign_fills import ForeignFills
 from quantum_trader.pipeline.judging import Steps
+from quantum_trader.pipeline.live_streams import LiveStreams
 from quantum_trader.pipeline.look_back import LookBack
 from quantum_trader.pipeline.opens import OpenSender
 from quantum_trader.pipeline.reconcile import Reconciler
@@ -31,6 +33,9 @@ from quantum_trader.positions.claim_book import ClaimBook
 from quantum_trader.positions.ledger import Ledger, LedgerEntry
 from quantum_trader.positions.live import LiveAccount
 from quantum_trader.positions.sent_orders import SentOrders
+from quantum_trader.producers.crew import Crew
+from quantum_trader.producers.joining import crew_of
+from quantum_trader.producers.view import View
 from quantum_trader.stores.archive import Archive
 from quantum_trader.stores.claims import ClaimStore
 from quantum_trader.stores.connection import Database
@@ -55,6 +60,8 @@ class Joined:
     stream: PlanStream
     consumer: Consumer
     reconciler: Reconciler
+    streams: LiveStreams
+    crew: Crew
     lease: Lease
     account: str
     exchange_url: str
@@ -88,7 +95,7 @@ class Joiner:
         lease_key = self._keys.lease(account)
         claim_store = ClaimStore(database, self._keys, lease_key)
         stream = PlanStream(database, self._keys, self._clock, bsc_required=self._config.bsc_required)
-        await stream.ensure_group(rooms.mirror.floor)
+        group = await stream.ensure_group(rooms.mirror.floor)
         await restore(rooms.mirror, claim_store, lease.value, self._clock.now_ms())
         await self._restore(rooms, claim_store, stream)
         settlements = SettlementStore(
@@ -114,6 +121,7 @@ class Joiner:
             mirror=rooms.mirror,
             lease=lease,
             clock=self._clock,
+            group=group,
         )
         foreign_fills = ForeignFills(
             exchange.reserved_account,
@@ -125,9 +133,27 @@ class Joiner:
         reconciler = Reconciler(
             PositionStore(database, self._keys), rooms, runner.lanes, foreign_fills, self._clock
         )
+        streams = self._streams(rooms, reconciler, foreign_fills)
+        view = View(self._rules, rooms.account, rooms.market, rooms.ledger, rooms.lease, self._clock)
         return Joined(
-            database, exchange, rooms, self._rules, stream, consumer, reconciler, lease, account, exchange_url
+            database=database,
+            exchange=exchange,
+            rooms=rooms,
+            rules=self._rules,
+            stream=stream,
+            consumer=consumer,
+            reconciler=reconciler,
+            streams=streams,
+            crew=crew_of(view, database, self._keys),
+            lease=lease,
+            account=account,
+            exchange_url=exchange_url,
         )
+
+    def _streams(self, rooms: Rooms, reconciler: Reconciler, foreign_fills: ForeignFills) -> LiveStreams:
+        doubt_mode = self._exchange.reserved_account.doubt_mode
+        news = AccountNews(rooms, reconciler, foreign_fills, self._clock, doubt_mode=doubt_mode)
+        return LiveStreams(self._exchange, rooms, news, self._clock, candle_symbols=self._config.symbols)
 
     async def _rooms(self, lease: Lease) -> Rooms:
         positions, exchange = PositionStore(self._database, self._keys), self._exchange
@@ -176,9 +202,8 @@ class Joiner:
         claims = ClaimStep(claim_store, rooms, rules)
         patience = Patience(config.exchange.recv_window_ms, float(config.exchange.not_placed_lag_s))
         reads = exchange.reserved_account
-        follower = OrderFollower(
-            reads, clock, exchange.clock.signing_time_ms, patience, rooms.unresolved_since_ms
-        )
+        now_ms, unresolved = exchange.clock.signing_time_ms, rooms.unresolved_since_ms
+        follower = OrderFollower(reads, clock, now_ms, patience, rooms.order_news, unresolved)
 
         rotation = RotationSaga(
             rotation_store, rooms, clock, lambda: rules.gates.active_slots.rotation_timeout_s

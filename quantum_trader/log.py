@@ -17,13 +17,15 @@ FIRST_FIELDS = ("ts", "level", "event")
 
 _LEVELS = {name.lower(): number for name, number in logging.getLevelNamesMapping().items()}
 
-_secrets: set[str] = set()
+_secrets: set[str] = set()  # as they are, and as JSON writes them
 _threshold = [logging.INFO]
 
 
 def hide(secrets: Iterable[str]) -> None:
     """Keep ``secrets`` out of every line from now on, whoever writes it."""
-    _secrets.update(secret for secret in secrets if len(secret) >= SECRET_LENGTH_MIN)
+    for secret in secrets:
+        if len(secret) >= SECRET_LENGTH_MIN:
+            _secrets.update((secret, encode_text(secret)[1:-1], repr(secret)[1:-1]))
 
 
 def set_level(level: str) -> None:
@@ -38,10 +40,9 @@ def set_up(level: str, line_format: str) -> None:
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
         structlog.processors.format_exc_info,
-        _redact,
     ]
     people = [_for_people, structlog.dev.ConsoleRenderer(timestamp_key="ts", colors=sys.stdout.isatty())]
-    renderers: list[Any] = people if line_format == "console" else [_json]
+    renderers: list[Any] = [*(people if line_format == "console" else [_json]), _redact]
     structlog.configure(
         processors=[_drop_below_level, *shared, *renderers],
         logger_factory=structlog.PrintLoggerFactory(sys.stdout),
@@ -82,20 +83,9 @@ def _json(_: Any, __: str, event: MutableMapping[str, Any]) -> str:
     return encode_text(head | dict(event))
 
 
-def _redact(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    if not _secrets:
-        return event
-    return {key: _clean(value) for key, value in event.items()}
-
-
-def _clean(value: Any) -> Any:
-    if isinstance(value, str):
-        for secret in _secrets:
-            if secret in value:
-                value = value.replace(secret, REDACTED)
-        return value
-    if isinstance(value, dict):
-        return {key: _clean(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_clean(inner) for inner in value]
-    return value
+def _redact(_: Any, __: str, line: str) -> str:
+    """Take secrets out of the whole line: whatever form they came in, this is what is written."""
+    for secret in _secrets:
+        if secret in line:
+            line = line.replace(secret, REDACTED)
+    return line

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import ipaddress
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,8 +17,27 @@ ENV_PREFIX = "QT_"
 ENV_CONFIG_PATH = "QT_CONFIG"
 DEFAULT_PATH = Path("config.toml")
 
-LIVE_REST_URL = "https://fapi.binance.com"
-TESTNET_REST_URL = "https://demo-fapi.binance.com"
+WS_API_PATH = "/ws-fapi/v1"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Where one venue listens: REST, WebSocket API, and streams without a route (BINANCE.md 1)."""
+
+    rest_url: str
+    ws_api_url: str
+    stream_url: str
+
+
+LIVE = Endpoints(
+    "https://fapi.binance.com", f"wss://ws-fapi.binance.com{WS_API_PATH}", "wss://fstream.binance.com"
+)
+TESTNET = Endpoints(
+    "https://demo-fapi.binance.com",
+    f"wss://testnet.binancefuture.com{WS_API_PATH}",
+    "wss://demo-fstream.binance.com",
+)
+NOWHERE = Endpoints("", "", "")
 
 
 class ConfigError(Exception):
@@ -43,25 +64,52 @@ def config_path(given: Path | None) -> Path | None:
 
 def endpoint_of(mode: TradingMode, override: str) -> str:
     """Return the REST endpoint of ``mode``; "" for paper, whose exchange is embedded."""
-    if override or mode is TradingMode.PAPER:
-        return override.rstrip("/")
-    return TESTNET_REST_URL if mode is TradingMode.TESTNET else LIVE_REST_URL
+    return endpoints_of(mode, rest_url=override).rest_url
 
 
-def contradiction_in(mode: TradingMode, override: str, *, confirm_live: bool) -> str:
-    """Return what in mode, confirmation and endpoint cannot go together, with its cure; "" if nothing."""
+def endpoints_of(
+    mode: TradingMode, *, rest_url: str = "", ws_api_url: str = "", stream_url: str = ""
+) -> Endpoints:
+    """Return the endpoints of ``mode`` with overrides; all "" for paper, whose exchange is embedded.
+
+    Where only REST is overridden, the others are looked for on the same host: prices and fills of one
+    venue must never be mixed with orders on another.
+    """
+    own = {TradingMode.PAPER: NOWHERE, TradingMode.TESTNET: TESTNET}.get(mode, LIVE)
+    if rest_url:
+        own = endpoints_on(rest_url)
+    return Endpoints(
+        own.rest_url, ws_api_url.rstrip("/") or own.ws_api_url, stream_url.rstrip("/") or own.stream_url
+    )
+
+
+def endpoints_on(rest_url: str) -> Endpoints:
+    """Return the endpoints of an exchange that serves everything on one host, as the embedded one does."""
+    base = rest_url.rstrip("/")
+    sockets = base.replace("http", "ws", 1)
+    return Endpoints(base, f"{sockets}{WS_API_PATH}", sockets)
+
+
+def contradiction_in(mode: TradingMode, overrides: Mapping[str, str], *, confirm_live: bool) -> str:
+    """Return what in mode, confirmation and endpoints cannot go together, with its cure; "" if nothing.
+
+    ``overrides`` are URLs by the key of ``[exchange]`` that sets them; "" is none.
+    """
     if mode is TradingMode.LIVE and not confirm_live:
         return 'mode = "live" trades real money: set confirm_live = true as well'
-    if not override:
-        return ""
+    problems = (_contradiction(mode, key, url) for key, url in overrides.items() if url)
+    return next((problem for problem in problems if problem), "")
+
+
+def _contradiction(mode: TradingMode, key: str, url: str) -> str:
     if mode in (TradingMode.PAPER, TradingMode.LIVE):
         return (
-            f"exchange.rest_url = {override!r} contradicts mode = {mode.value!r}: "
+            f"exchange.{key} = {url!r} contradicts mode = {mode.value!r}: "
             "remove it, or use mode testnet or dry_run"
         )
-    host = urlsplit(override).hostname or ""
+    host = urlsplit(url).hostname or ""
     if mode is TradingMode.TESTNET and host.endswith("binance.com") and not host.startswith("demo-"):
-        return f"exchange.rest_url = {override!r} is the live exchange, but mode is 'testnet': remove it"
+        return f"exchange.{key} = {url!r} is the live exchange, but mode is 'testnet': remove it"
     return ""
 
 

@@ -197,6 +197,13 @@ def test_every_mistake_is_named_at_once_one_a_line(tmp_path: Path) -> None:
         ("mode = 'paper'\n[exchange]\nrest_url = 'https://fapi.binance.com'", "remove it"),
         ("mode = 'testnet'\n[exchange]\nrest_url = 'https://fapi.binance.com'", "remove it"),
         ("mode = 'testnet'\n[exchange]\nrest_url = 'https://FAPI.Binance.com/'", "remove it"),
+        ("mode = 'paper'\n[exchange]\nstream_url = 'wss://fstream.binance.com'", "exchange.stream_url"),
+        ("mode = 'testnet'\n[exchange]\nstream_url = 'wss://fstream.binance.com'", "remove it"),
+        ("mode = 'testnet'\n[exchange]\nws_api_url = 'wss://ws-fapi.binance.com/x'", "remove it"),
+        (
+            "mode = 'live'\nconfirm_live = true\n[exchange]\nws_api_url = 'wss://proxy.test/ws-fapi/v1'",
+            "exchange.ws_api_url",
+        ),
     ],
 )
 def test_inc_84_a_contradiction_is_refused_with_its_cure(tmp_path: Path, text: str, cure: str) -> None:
@@ -223,6 +230,34 @@ def test_inc_84_one_setting_decides_the_endpoint(mode: str, url: str) -> None:
 def test_a_proxy_or_simulator_may_stand_in_where_no_real_money_is(tmp_path: Path, mode: str) -> None:
     path = written(tmp_path, f"mode = '{mode}'\n[exchange]\nrest_url = 'http://127.0.0.1:9000/'")
     assert load_config(path).rest_url == "http://127.0.0.1:9000"
+
+
+@pytest.mark.parametrize(
+    ("mode", "ws_api_url", "stream_url"),
+    [
+        ("paper", "", ""),
+        ("testnet", "wss://testnet.binancefuture.com/ws-fapi/v1", "wss://demo-fstream.binance.com"),
+        ("dry_run", "wss://ws-fapi.binance.com/ws-fapi/v1", "wss://fstream.binance.com"),
+        ("live", "wss://ws-fapi.binance.com/ws-fapi/v1", "wss://fstream.binance.com"),
+    ],
+)
+def test_inc_84_streams_and_websocket_api_follow_the_mode(
+    mode: str, ws_api_url: str, stream_url: str
+) -> None:
+    endpoints = Config(mode=TradingMode(mode), confirm_live=True).endpoints
+    assert (endpoints.ws_api_url, endpoints.stream_url) == (ws_api_url, stream_url)
+
+
+def test_inc_84_where_rest_is_overridden_streams_of_another_venue_are_never_followed(tmp_path: Path) -> None:
+    path = written(tmp_path, "mode = 'testnet'\n[exchange]\nrest_url = 'https://proxy.test:9/'")
+    endpoints = load_config(path).endpoints
+    assert endpoints.ws_api_url == "wss://proxy.test:9/ws-fapi/v1"
+    assert endpoints.stream_url == "wss://proxy.test:9"
+
+
+def test_a_stream_address_that_is_no_websocket_is_refused(tmp_path: Path) -> None:
+    text = "mode = 'testnet'\n[exchange]\nstream_url = 'https://127.0.0.1:9000'"
+    assert "ws://" in problem_of(tmp_path, text)
 
 
 @pytest.mark.parametrize("content", [b"mode = ", b"\xff\xfe", b"mode = 'paper'\nmode = 'live'"])

@@ -56,7 +56,6 @@ class AlertDesk:
         self._limits = limits
         self._clock = clock
         self._origin = origin
-        self._report = report
         self._told_s: dict[tuple[AlertKind, str], float] = {}
         self._couriers = [
             Courier(
@@ -87,8 +86,6 @@ class AlertDesk:
         is_repeat = self._is_repeat(alert)
         if not is_repeat:
             log.warning("alert", alert=alert.kind.value, text=alert.text, subject=alert.subject)
-        if not self._couriers:
-            self._report(alert.kind.value, "unsent")
         title = f"{self._origin}: {alert.kind.value}"
         body = f"{alert.text}\nWhat to do: {alert.kind.advice}."
         for courier in self._couriers:

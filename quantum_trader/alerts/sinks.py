@@ -6,6 +6,7 @@ Apprise is an extra. Its own log lines may carry the addresses, which are secret
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,12 +27,14 @@ def apprise_sinks(urls: Sequence[str]) -> list[Send]:
     """
     if not urls:
         return []
-    try:
-        import apprise  # noqa: PLC0415  # an extra: only where alerts are configured
-    except ImportError:
-        raise AlertsUnusable(f"alerts.urls is set but apprise is not installed: {INSTALL}") from None
-    logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)
-    return [_sink(apprise, number, url) for number, url in enumerate(urls, 1)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of its plugins' own imports: not ours to mend
+        try:
+            import apprise  # noqa: PLC0415  # an extra: only where alerts are configured
+        except ImportError:
+            raise AlertsUnusable(f"alerts.urls is set but apprise is not installed: {INSTALL}") from None
+        logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)
+        return [_sink(apprise, number, url) for number, url in enumerate(urls, 1)]
 
 
 def _sink(apprise: Any, number: int, url: str) -> Send:

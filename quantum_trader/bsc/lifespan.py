@@ -1,7 +1,9 @@
 """How long BSC may close: thirty days from its activation, and longer only by a person's act (SPEC 10).
 
 The activation is on disk, twice, and a start never renews it. Whoever deletes one copy gets it back
-from the other; where neither can be read, nothing proves that BSC may still close, and it observes.
+from the other, and from a BSC that runs: what it has once read holds while the disk fails. Only a start
+that finds records and can read none has no proof that it may close, so it observes: said loudly, never
+stored, and over as soon as one can be read (docs/decisions/0006).
 A demotion is stored as well: turning the clock back does not undo it. Only ``extend`` does.
 """
 
@@ -102,14 +104,13 @@ class Lifespan:
         Raises ``OSError`` when it cannot be stored; it then holds in memory and is stored later.
         """
         with exclusive(self._folder):
-            stored = self._stored(now_ms)
-            self._current = stored or self._current or Activation.new(now_ms)
+            self._current = self._known(now_ms) or Activation.new(now_ms)
             self._write(self._current)
         return self._current
 
     def read(self, now_ms: int) -> Activation | None:
         """Return the record without changing anything; None if BSC was never activated."""
-        return self._stored(now_ms) or self._current
+        return self._known(now_ms)
 
     def demote(self, now_ms: int, because: str) -> Activation:
         """Take the authority to close away until a person extends it. Raises ``OSError``."""
@@ -125,7 +126,7 @@ class Lifespan:
 
     def _change(self, now_ms: int, change: Any) -> Activation:
         with exclusive(self._folder):
-            before = self._stored(now_ms) or self._current or Activation.new(now_ms)
+            before = self._known(now_ms) or Activation.new(now_ms)
             after: Activation = change(before)
             self._current = after
             if after != before:
@@ -133,18 +134,21 @@ class Lifespan:
         return after
 
     def _write(self, record: Activation) -> None:
+        if record.demoted_because == UNPROVEN:  # what could not be read may be read later
+            return
         for name in (FILE, COPY):
             if self._read_one(name) != record:
                 write_record(self._folder / name, asdict(record))
 
-    def _stored(self, now_ms: int) -> Activation | None:
+    def _known(self, now_ms: int) -> Activation | None:
+        """Return what is on disk, else what was read before; None if BSC was never activated."""
         found = [self._read_one(name) for name in (FILE, COPY)]
         readable = [record for record in found if isinstance(record, Activation)]
         if readable:
             return readable[0]
-        if any(found):
+        if self._current is None and any(found):
             return Activation(0, 0, now_ms, UNPROVEN)
-        return None
+        return self._current
 
     def _read_one(self, name: str) -> Activation | str | None:
         """Return the record of one file, None where there is none, or what is wrong with it."""

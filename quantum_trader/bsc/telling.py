@@ -73,6 +73,8 @@ class Teller:
             closes=closes,
         )
         log.info("bsc_started", authority=self._authority, days_left=days_left, closes=closes)
+        if self._authority is Authority.OBSERVER:  # nothing is protected: every start says so
+            self._tell_authority(self._authority)
 
     async def tell(
         self, reading: Reading | None, breaches: Sequence[Breach], problems: Sequence[str]

@@ -20,6 +20,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "status": "Whether the engine runs and works.",
         "why": "Why nothing trades; what became of a plan; what stops a symbol.",
         "positions": "What the exchange and the ledger hold, and BSC's limits.",
+        "heat": "What the portfolio heat makes of proposed closes.",
         "lag": "How far the engine is behind, and what could not be read.",
         "verify": "Check the running engine's promises one by one.",
     },
@@ -35,6 +36,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
     "Set it up": {
         "config": "Check, show and describe the configuration.",
         "bsc": "Run and examine the watchdog.",
+        "alerts": "Try out who is told when a person is needed.",
         "simulator": "Run the embedded exchange alone.",
     },
 }

@@ -24,6 +24,7 @@ from quantum_trader.bsc.reading import Line
 from quantum_trader.bsc.records import RecordUnreadable
 from quantum_trader.bsc.service import BscService, Offices, Outlet, open_offices
 from quantum_trader.bsc.status import OUTDATED_MS, self_description
+from quantum_trader.cli.bsc_alerts import alerting
 from quantum_trader.cli.options import FAILED, UNREACHABLE, config_option, fail, json_option
 from quantum_trader.credentials import Credentials, load_credentials
 from quantum_trader.domain.clock import SystemClock
@@ -54,6 +55,7 @@ def run(config_path: Path | None, log_format: str) -> None:
     """Watch alone until SIGTERM or Ctrl-C; needs the exchange and nothing else."""
     essentials = _essentials(config_path)
     log.set_up("info", log_format)
+    log.hide(essentials.alert_urls)
     asyncio.run(_watch(essentials, _credentials(essentials)))
 
 
@@ -217,9 +219,10 @@ async def _watch(essentials: Essentials, credentials: Credentials) -> None:
     async with _own_lines(essentials, credentials) as lines:
         offices = _offices(essentials, lines.line)
         service = BscService(offices, lines.line, SystemClock(), closes=essentials.closes)
-        service.start()
-        await stop.wait()
-        await service.stop()
+        async with alerting(essentials, offices.sink):
+            service.start()
+            await stop.wait()
+            await service.stop()
 
 
 def _with_offices(essentials: Essentials, work: Callable[[Offices], Awaitable[T]]) -> T:

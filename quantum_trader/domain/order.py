@@ -11,7 +11,7 @@ Three types carry the promise that one place alone can open a position:
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
 
@@ -105,6 +105,31 @@ class OrderState:
     avg_price: Decimal | None
     update_time_ms: int
     created_ms: int | None = None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing more can happen to it and the price of what was filled is known."""
+        return self.status.is_final and (self.executed_quantity == 0 or self.avg_price is not None)
+
+
+def furthest(known: OrderState, told: OrderState) -> OrderState:
+    """Return what two words about orders of one client id add up to, whichever came first.
+
+    Of two orders the newer one counts. Of one order: fills never go back, a final status stays, and
+    a price once known is kept; so doubled, late and reordered words change nothing (INC-12).
+    """
+    if known.order_id != told.order_id:
+        return max(known, told, key=lambda order: order.order_id)
+    first, second = sorted((known, told), key=_progress)
+    if second.avg_price is None and first.executed_quantity == second.executed_quantity:
+        second = replace(second, avg_price=first.avg_price)
+    if second.created_ms is None:
+        second = replace(second, created_ms=first.created_ms)
+    return second
+
+
+def _progress(order: OrderState) -> tuple[Decimal, bool, int]:
+    return order.executed_quantity, order.status.is_final, order.update_time_ms
 
 
 @dataclass(frozen=True, slots=True)

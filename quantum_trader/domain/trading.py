@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_DOWN, ROUND_UP, Context, Decimal
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 ZERO = Decimal(0)
 
@@ -50,6 +50,11 @@ class Leg(NamedTuple):
         return self.symbol if self.side is PositionSide.BOTH else f"{self.symbol}:{self.side}"
 
 
+def legs_of(symbol: str) -> tuple[Leg, Leg, Leg]:
+    """Return every leg that a symbol can have, in either position mode."""
+    return Leg(symbol), Leg(symbol, PositionSide.LONG), Leg(symbol, PositionSide.SHORT)
+
+
 @dataclass(frozen=True, slots=True)
 class Position:
     """One live position as the exchange reports it.
@@ -84,11 +89,19 @@ class Positions(Mapping[Leg, Position]):
     a failed read never becomes a ``Positions``.
     """
 
-    __slots__ = ("_by_leg", "hedge_mode")
+    __slots__ = ("_by_leg", "_notional_usdt", "_symbols", "hedge_mode")
 
-    def __init__(self, live: Mapping[Leg, Position], *, hedge_mode: bool = False) -> None:
-        """Keep the non-flat ones of ``live``."""
+    def __init__(
+        self,
+        live: Mapping[Leg, Position],
+        *,
+        hedge_mode: bool = False,
+        notional_usdt: Decimal | None = None,
+    ) -> None:
+        """Keep the non-flat ones of ``live``; ``notional_usdt`` is their sum where it is known."""
         self._by_leg = {leg: held for leg, held in live.items() if held.amount != 0}
+        self._notional_usdt = notional_usdt
+        self._symbols: frozenset[str] | None = None
         self.hedge_mode = hedge_mode
 
     def __getitem__(self, leg: Leg) -> Position:
@@ -108,9 +121,14 @@ class Positions(Mapping[Leg, Position]):
         held = self._by_leg.get(leg)
         return held.amount if held is not None else ZERO
 
+    def get(self, leg: Leg, default: Any = None) -> Any:
+        """Return the live position of ``leg``, or ``default`` when it is flat."""
+        return self._by_leg.get(leg, default)
+
     def of_symbol(self, symbol: str) -> list[Position]:
         """Live positions of ``symbol``: at most one in one-way mode, two in hedge mode."""
-        return [held for leg, held in self._by_leg.items() if leg.symbol == symbol]
+        held = [self._by_leg.get(leg) for leg in legs_of(symbol)]
+        return [one for one in held if one is not None]
 
     def without(self, leg: Leg) -> Positions:
         """Return the positions as they were if ``leg`` were flat."""
@@ -120,12 +138,24 @@ class Positions(Mapping[Leg, Position]):
     @property
     def symbols(self) -> frozenset[str]:
         """Symbols with at least one live position."""
-        return frozenset(leg.symbol for leg in self._by_leg)
+        if self._symbols is None:
+            self._symbols = frozenset([leg.symbol for leg in self._by_leg])
+        return self._symbols
 
     @property
     def notional_usdt(self) -> Decimal:
         """Σ |amount| × mark price over all positions, in USDT."""
-        return sum((held.notional_usdt for held in self._by_leg.values()), ZERO)
+        if self._notional_usdt is None:
+            self._notional_usdt = sum([held.notional_usdt for held in self._by_leg.values()], ZERO)
+        return self._notional_usdt
+
+    def with_leg(self, after: Position) -> Positions:
+        """Return the positions with ``after`` in the place of its leg's; their sum is carried on."""
+        before = self._by_leg.get(after.leg)
+        gone_usdt = before.notional_usdt if before is not None else ZERO
+        notional_usdt = self.notional_usdt - gone_usdt + after.notional_usdt
+        live = {**self._by_leg, after.leg: after}
+        return Positions(live, hedge_mode=self.hedge_mode, notional_usdt=notional_usdt)
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,10 @@ class BinanceAccount:
         live = {position.leg: position for position in held}
         return Positions(live, hedge_mode=await self._position_mode.is_hedge())
 
+    def doubt_mode(self) -> None:
+        """Have the position mode read again with the next positions: it may have been changed."""
+        self._position_mode.doubt()
+
     async def is_hedge_mode(self) -> bool:
         """Whether the account is in hedge mode, read anew. Raises ``ExchangeError``."""
         self._position_mode.doubt()

@@ -10,18 +10,23 @@ class Security(Enum):
     """What a request must carry."""
 
     PUBLIC = auto()
+    KEY = auto()
     SIGNED = auto()
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Method, path, security, IP weight and number of orders that a request counts as."""
+    """Method, path, security, IP weight and number of orders that a request counts as.
+
+    ``ws_method`` is its name on the WebSocket API, "" where it is sent over REST alone.
+    """
 
     method: str
     path: str
     security: Security
     weight: int
     orders: int = 0
+    ws_method: str = ""
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -42,7 +47,10 @@ ORDER = Endpoint("GET", "/fapi/v1/order", Security.SIGNED, 1)
 USER_TRADES = Endpoint("GET", "/fapi/v1/userTrades", Security.SIGNED, 5)
 ALL_ORDERS = Endpoint("GET", "/fapi/v1/allOrders", Security.SIGNED, 5)
 
-NEW_ORDER = Endpoint("POST", "/fapi/v1/order", Security.SIGNED, 0, orders=1)
+LISTEN_KEY = Endpoint("POST", "/fapi/v1/listenKey", Security.KEY, 1)
+KEEP_LISTEN_KEY = Endpoint("PUT", "/fapi/v1/listenKey", Security.KEY, 1)
+
+NEW_ORDER = Endpoint("POST", "/fapi/v1/order", Security.SIGNED, 0, orders=1, ws_method="order.place")
 SET_LEVERAGE = Endpoint("POST", "/fapi/v1/leverage", Security.SIGNED, 1)
 CANCEL_OPEN_ORDERS = Endpoint("DELETE", "/fapi/v1/allOpenOrders", Security.SIGNED, 1)
 CANCEL_CONDITIONAL_ORDERS = Endpoint("DELETE", "/fapi/v1/algoOpenOrders", Security.SIGNED, 1)

@@ -11,17 +11,17 @@ from quantum_trader.exchange.order_params import open_params
 from quantum_trader.exchange.outcomes import outcome_of_sending
 from quantum_trader.exchange.position_mode import PositionMode
 from quantum_trader.exchange.reads import timing_params
-from quantum_trader.exchange.rest import RestTransport
+from quantum_trader.exchange.rest import Transport
 from quantum_trader.exchange.server_clock import ServerClock
 from quantum_trader.exchange.weight import Priority, throttle_of
 
 
 class RestEntryPort:
-    """``EntryPort`` over REST. Sends each order once; signing anew after -1021 is the caller's act."""
+    """``EntryPort`` over a transport. Sends each order once; signing anew after -1021 is the caller's act."""
 
     def __init__(
         self,
-        transport: RestTransport,
+        transport: Transport,
         server_clock: ServerClock,
         position_mode: PositionMode,
         *,

@@ -15,17 +15,17 @@ from quantum_trader.exchange.order_params import exit_params
 from quantum_trader.exchange.outcomes import outcome_of_sending
 from quantum_trader.exchange.position_mode import PositionMode
 from quantum_trader.exchange.reads import timing_params
-from quantum_trader.exchange.rest import RestTransport
+from quantum_trader.exchange.rest import Transport
 from quantum_trader.exchange.server_clock import ServerClock
 from quantum_trader.exchange.weight import Priority, throttle_of
 
 
 class RestExitPort:
-    """``ExitPort`` over REST. Draws on the reserve; held back only by a ban or a spent limit."""
+    """``ExitPort`` over a transport. Draws on the reserve; held back only by a ban or a spent limit."""
 
     def __init__(
         self,
-        transport: RestTransport,
+        transport: Transport,
         server_clock: ServerClock,
         position_mode: PositionMode,
         *,

@@ -97,6 +97,10 @@ class Row:
         except ValueError:
             raise self.wrong(field, f"one of {', '.join(kind)}") from None
 
+    def row(self, field: str) -> Row:
+        """Return an object."""
+        return Row(self._endpoint, self._content.get(field), self._name(field))
+
     def rows(self, field: str) -> Iterator[Row]:
         """Yield the objects of an array."""
         return rows_of(self._endpoint, self._content.get(field), self._name(field))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from types import SimpleNamespace
+from typing import Protocol
 from urllib.parse import quote
 
 import aiohttp
@@ -30,6 +31,21 @@ _BODY_BYTES_MAX = 32 * 1024 * 1024
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]*")
 _SIGNATURE = re.compile(rb"(?i)(signature=)[^&\s\"'<>]+")
 _NO_PARAMS: Params = ()
+
+
+class Transport(Protocol):
+    """Sends one request, once, however it gets there."""
+
+    async def send(
+        self,
+        endpoint: Endpoint,
+        params: Params = _NO_PARAMS,
+        *,
+        priority: Priority,
+        weight: int | None = None,
+    ) -> Reply:
+        """Send one request and return the reply; raises as ``RestTransport.send`` does."""
+        ...
 
 
 class RestTransport:
@@ -75,7 +91,7 @@ class RestTransport:
         connection fails.
         """
         cost = endpoint.weight if weight is None else weight
-        self._refuse_over_budget(endpoint, cost, priority)
+        refuse_over_budget(self._weight, endpoint, cost, priority)
         payload = encoded(params)
         if endpoint.security is Security.SIGNED:
             payload = f"{payload}&signature={quote(self._signer.sign(payload.encode()), safe='')}"
@@ -87,12 +103,6 @@ class RestTransport:
     async def close(self) -> None:
         """Close every connection; requests in flight fail."""
         await self._session.close()
-
-    def _refuse_over_budget(self, endpoint: Endpoint, weight: int, priority: Priority) -> None:
-        wait_s = self._weight.wait_s(weight, priority, endpoint.orders)
-        if wait_s > 0:
-            cause = "banned" if self._weight.is_banned else "rate limit"
-            raise HeldBack(str(endpoint), f"{cause}, free in {wait_s:.1f} s", retry_after_s=wait_s)
 
     async def _exchange(self, endpoint: Endpoint, payload: str) -> Reply:
         connection = _Connection()
@@ -116,7 +126,7 @@ class RestTransport:
             ) from None
 
     def _headers_of(self, endpoint: Endpoint) -> dict[str, str]:
-        return self._key_headers if endpoint.security is Security.SIGNED else self._public_headers
+        return self._public_headers if endpoint.security is Security.PUBLIC else self._key_headers
 
     def _url(self, path: str, query: str) -> URL:
         return URL(f"{self._base}{path}?{query}" if query else f"{self._base}{path}", encoded=True)
@@ -137,6 +147,14 @@ class RestTransport:
         if self._key_bytes:
             text = text.replace(self._key_bytes, b"[key]")
         return _SIGNATURE.sub(rb"\1[removed]", text)
+
+
+def refuse_over_budget(budget: WeightBudget, endpoint: Endpoint, weight: int, priority: Priority) -> None:
+    """Raise ``HeldBack`` when ``budget`` does not allow a request to ``endpoint`` now."""
+    wait_s = budget.wait_s(weight, priority, endpoint.orders)
+    if wait_s > 0:
+        cause = "banned" if budget.is_banned else "rate limit"
+        raise HeldBack(str(endpoint), f"{cause}, free in {wait_s:.1f} s", retry_after_s=wait_s)
 
 
 def encoded(params: Iterable[tuple[str, str]]) -> str:

@@ -13,7 +13,8 @@ class ExchangeSettings:
 
     ``api_secret`` is an HMAC secret or an Ed25519/RSA private key as PEM. ``recv_window_ms`` fences
     how late the exchange may still accept a request (SPEC 7.4): keep it short.
-    ``reserve_share`` is the part of weight and order budgets (0 to 1) kept for exits.
+    ``reserve_share`` is the part of weight and order budgets (0 to 1) kept for exits. Without
+    ``ws_api_url`` and ``stream_url`` there is nothing but REST.
 
     Raises ``ValueError`` naming the setting that cannot work.
     """
@@ -24,6 +25,9 @@ class ExchangeSettings:
     recv_window_ms: int = 3_000
     request_timeout_s: float = 5.0
     reserve_share: float = 0.25
+    ws_api_url: str = ""
+    stream_url: str = ""
+    orders_over_ws: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what could never work."""
@@ -32,9 +36,21 @@ class ExchangeSettings:
             raise ValueError("rest_url must look like https://host[:port][/path]")
         if url.user is not None or url.password is not None:
             raise ValueError("rest_url must not carry a user or a password")
+        for name in ("ws_api_url", "stream_url"):
+            _check_socket_url(name, getattr(self, name))
         if not 1 <= self.recv_window_ms <= 60_000:  # noqa: PLR2004 - the range that the message states
             raise ValueError(f"recv_window_ms must lie in 1..60000, not {self.recv_window_ms}")
         if self.request_timeout_s <= 0:
             raise ValueError(f"request_timeout_s must be positive, not {self.request_timeout_s}")
         if not 0 <= self.reserve_share < 1:
             raise ValueError(f"reserve_share must lie in [0, 1), not {self.reserve_share}")
+
+
+def _check_socket_url(name: str, text: str) -> None:
+    if not text:
+        return
+    url = URL(text)
+    if url.scheme not in ("ws", "wss") or not url.host or url.query_string or url.fragment:
+        raise ValueError(f"{name} must look like wss://host[:port][/path]")
+    if url.user is not None or url.password is not None:
+        raise ValueError(f"{name} must not carry a user or a password")

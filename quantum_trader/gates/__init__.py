@@ -19,6 +19,7 @@ from quantum_trader.gates.kill_switch import KillSwitch
 from quantum_trader.gates.latches import LatchedStops
 from quantum_trader.gates.live_fit import LiveFit
 from quantum_trader.gates.margin_guard import MarginGuard
+from quantum_trader.gates.portfolio_heat import PortfolioHeat
 from quantum_trader.gates.position_sanity import PositionSanity
 from quantum_trader.gates.rate_limit import RateLimit
 
@@ -39,6 +40,7 @@ class GateTables(BaseModel):
     active_slots: ActiveSlots = ActiveSlots()
     position_sanity: PositionSanity = PositionSanity()
     exchange_sizing: ExchangeSizing = ExchangeSizing()
+    portfolio_heat: PortfolioHeat = PortfolioHeat()  # judges harvest's proposals, not plans
 
     def chain(self) -> tuple[Gate, ...]:
         """Return every gate in chain order."""

@@ -5,6 +5,7 @@ The gate judges the engine's own count; the claim counts again, atomically, and 
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import ClassVar
 
 from pydantic import Field
@@ -56,4 +57,4 @@ class RateLimit(Gate):
 
 
 def _since(times_ms: tuple[int, ...], start_ms: int) -> int:
-    return sum(1 for time_ms in times_ms if time_ms > start_ms)
+    return len(times_ms) - bisect_right(times_ms, start_ms)

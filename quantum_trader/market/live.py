@@ -1,9 +1,14 @@
-"""Trading rules, mark prices, regimes and correlations, as last read from the exchange."""
+"""Trading rules, mark prices, regimes and correlations, as last told by the exchange.
+
+A mark price that a stream told is dated with the time of its source event, never with that of its
+arrival, so that stale content cannot look fresh (INC-65).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from typing import Any
 
 from quantum_trader.concurrency import SharedRead
 from quantum_trader.domain.clock import Clock
@@ -12,6 +17,7 @@ from quantum_trader.domain.facts import Regime
 from quantum_trader.domain.trading import Kline, SymbolRules
 from quantum_trader.exchange.ports import MarketReads
 from quantum_trader.market.indicators import correlations, regime
+from quantum_trader.market.tendencies import Tendencies, tendencies
 
 KLINES_INTERVAL = "1h"
 KLINES_READ = 101  # 100 closed ones and the open one
@@ -25,10 +31,12 @@ class LiveMarket:
         self._clock = clock
         self._candles: dict[str, Sequence[Kline]] = {}
         self._regimes: dict[str, Reading[Regime]] = {}
+        self._tendencies: dict[str, Reading[Tendencies]] = {}
         self._correlations: dict[str, dict[str, Decimal]] = {}
         self._correlations_at_ms: int | None = None
         self.rules: Reading[Mapping[str, SymbolRules]] | None = None
         self.marks: Reading[Mapping[str, Decimal]] | None = None
+        self._streamed_marks: dict[str, Reading[Decimal]] = {}
         self.refresh_rules = SharedRead(self._read_rules).fresh
         self.refresh_marks = SharedRead(self._read_marks).fresh
 
@@ -36,9 +44,45 @@ class LiveMarket:
         """Return the trading rules of ``symbol``; None when unknown or never read."""
         return self.rules.value.get(symbol) if self.rules is not None else None
 
+    def mark_of(self, symbol: str) -> Reading[Decimal] | None:
+        """Return the newer of what a read and what the stream told; None where neither did."""
+        streamed, read = self._streamed_marks.get(symbol), self.marks
+        if read is None or symbol not in read.value:
+            return streamed
+        if streamed is not None and streamed.read_at_ms >= read.read_at_ms:
+            return streamed
+        return Reading(read.value[symbol], read.read_at_ms, read.source)
+
+    @property
+    def newest_marks(self) -> Reading[Any] | None:
+        """What was told last of any mark price, by a read or by the stream: how fresh they are."""
+        told = (*self._streamed_marks.values(), *((self.marks,) if self.marks is not None else ()))
+        return max(told, key=lambda reading: reading.read_at_ms, default=None)
+
+    def take_mark(self, symbol: str, price: Decimal, event_ms: int) -> None:
+        """Take over a mark price of the stream; ``event_ms`` is its source event's time, by our clock.
+
+        One that is older than what is known changes nothing, and none is dated later than now.
+        """
+        known = self._streamed_marks.get(symbol)
+        if known is None or event_ms >= known.read_at_ms:
+            self._streamed_marks[symbol] = Reading(price, min(event_ms, self._clock.now_ms()), "stream")
+
+    def take_candle(self, symbol: str, candle: Kline) -> None:
+        """Append a closed candle that follows the newest one; any other is left to the next read."""
+        known = self._candles.get(symbol)
+        if not known or candle.open_time_ms != known[-1].close_time_ms + 1:
+            return
+        self._take_candles(symbol, [*known[1:], candle])
+        self.recompute_correlations()
+
     def regime_of(self, symbol: str) -> Reading[Regime] | None:
         """Return the regime of ``symbol``, dated with the close of its newest closed candle."""
         return self._regimes.get(symbol)
+
+    def tendencies_of(self, symbol: str) -> Reading[Tendencies] | None:
+        """Return volatility and trend of ``symbol``, dated with the close of its newest closed candle."""
+        return self._tendencies.get(symbol)
 
     def correlations_of(self, symbol: str) -> Reading[Mapping[str, Decimal]] | None:
         """Return correlations of ``symbol`` with other symbols."""
@@ -50,12 +94,18 @@ class LiveMarket:
         """Read the symbol's candles and recompute its regime; raises ``ExchangeError``."""
         candles = await self._reads.klines(symbol, KLINES_INTERVAL, KLINES_READ)
         now_ms = self._clock.now_ms()
-        closed = [candle for candle in candles if candle.close_time_ms < now_ms]
+        self._take_candles(symbol, [candle for candle in candles if candle.close_time_ms < now_ms])
+
+    def _take_candles(self, symbol: str, closed: Sequence[Kline]) -> None:
         self._candles[symbol] = closed
         try:
             self._regimes[symbol] = Reading(regime(closed), closed[-1].close_time_ms, "klines")
         except (ValueError, ArithmeticError, IndexError):
             self._regimes.pop(symbol, None)  # too young a symbol has no regime: the gate errs on it
+        try:
+            self._tendencies[symbol] = Reading(tendencies(closed), closed[-1].close_time_ms, "klines")
+        except ValueError:
+            self._tendencies.pop(symbol, None)  # likewise: its kill score is unknown
 
     def recompute_correlations(self) -> None:
         """Recompute the table over all candles read so far."""

@@ -24,7 +24,7 @@ from quantum_trader.stores.connection import RedisError
 from quantum_trader.stores.lease import Lease
 from quantum_trader.stores.mirror import Mirror
 from quantum_trader.stores.operator_state import OperatorState
-from quantum_trader.stores.plan_stream import BATCH_MAX, Delivery, PlanStream
+from quantum_trader.stores.plan_stream import BATCH_MAX, Delivery, GroupFound, PlanStream
 from quantum_trader.stores.settlement import CLAIMED, PARKED, NotSettled
 from quantum_trader.stores.stream_ids import is_after
 
@@ -52,6 +52,7 @@ class Consumer:
         mirror: Mirror,
         lease: Lease,
         clock: Clock,
+        group: GroupFound,
     ) -> None:
         self._stream = stream
         self._claims = claims
@@ -66,6 +67,7 @@ class Consumer:
         self._mirror = mirror
         self._lease = lease
         self._in_hand: set[str] = set()
+        self._group_at_start: GroupFound | None = group
         self._redelivered_through = "0-0"
         self._stopping = asyncio.Event()
         self.operator: OperatorState | None = None
@@ -110,7 +112,8 @@ class Consumer:
         already goes on as it is.
         """
         await self._lease.renew()
-        found = await self._stream.ensure_group(self._mirror.floor)
+        found = self._group_at_start or await self._stream.ensure_group(self._mirror.floor)
+        self._group_at_start = None  # what comes after it is new; after a loss of Redis it is looked at anew
         if found.was_created and found.start != "0":
             log.warning("group_created_anew", start=found.start)
         self._redelivered_through = found.newest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,13 +12,14 @@ from quantum_trader.domain.clock import Clock
 from quantum_trader.domain.evidence import Evidence, Fact, Reading
 from quantum_trader.domain.facts import PlanHistory, RotationUnderWay
 from quantum_trader.domain.plan import Plan
-from quantum_trader.domain.trading import Leg, Positions
+from quantum_trader.domain.trading import Leg, Positions, legs_of
 from quantum_trader.exchange.errors import ExchangeError
 from quantum_trader.exchange.server_clock import ServerClock
 from quantum_trader.market.live import LiveMarket
 from quantum_trader.positions.claim_book import ClaimBook
 from quantum_trader.positions.ledger import Ledger
 from quantum_trader.positions.live import LiveAccount
+from quantum_trader.positions.order_news import OrderNews
 from quantum_trader.positions.sent_orders import SentOrders
 from quantum_trader.stores.lease import Lease
 from quantum_trader.stores.mirror import Mirror
@@ -43,6 +45,7 @@ class Rooms:
     mirror: Mirror
     rotation: RotationUnderWay | None = None
     keys_accepted: bool = True
+    order_news: OrderNews = field(default_factory=OrderNews)
     unresolved_since_ms: dict[str, int] = field(default_factory=dict)
     """Orders of unknown outcome, by client order id."""
 
@@ -77,6 +80,13 @@ def gather(plan: Plan, rooms: Rooms, operator: OperatorState, history: PlanHisto
     return Evidence(now_ms, readings)
 
 
+def gather_account(plan: Plan, rooms: Rooms) -> Evidence:
+    """Return what the account's readings alone say: enough to tell an exit from an open."""
+    readings: dict[str, Reading[Any]] = {}
+    _put_account(plan, rooms, readings)
+    return Evidence(rooms.clock.now_ms(), readings)
+
+
 def _put_account(plan: Plan, rooms: Rooms, readings: dict[str, Reading[Any]]) -> None:
     live = rooms.account
     if live.positions is not None:
@@ -90,7 +100,7 @@ def _put_account(plan: Plan, rooms: Rooms, readings: dict[str, Reading[Any]]) ->
     leverage = live.leverages.get(plan.symbol)
     if leverage is not None:
         readings[facts.LEVERAGE.name] = Reading(leverage, rooms.clock.now_ms(), "symbolConfig")
-    last_ms = max((ms for leg, ms in rooms.last_open_ms.items() if leg.symbol == plan.symbol), default=None)
+    last_ms = max(filter(None, map(rooms.last_open_ms.get, legs_of(plan.symbol))), default=None)
     readings[facts.LAST_OPEN_MS.name] = Reading(last_ms, rooms.clock.now_ms(), MEMORY)
 
 
@@ -99,9 +109,9 @@ def _put_market(plan: Plan, rooms: Rooms, readings: dict[str, Reading[Any]]) -> 
     if market.rules is not None:
         rules = market.rules_of(plan.symbol)
         readings[facts.RULES.name] = Reading(rules, market.rules.read_at_ms, market.rules.source)
-    if market.marks is not None and plan.symbol in market.marks.value:
-        mark = market.marks.value[plan.symbol]
-        readings[facts.MARK_PRICE.name] = Reading(mark, market.marks.read_at_ms, market.marks.source)
+    mark = market.mark_of(plan.symbol)
+    if mark is not None:
+        readings[facts.MARK_PRICE.name] = mark
     regime = market.regime_of(plan.symbol)
     if regime is not None:
         readings[facts.REGIME.name] = regime
@@ -110,17 +120,18 @@ def _put_market(plan: Plan, rooms: Rooms, readings: dict[str, Reading[Any]]) -> 
         readings[facts.CORRELATIONS.name] = correlations
 
 
-async def refresh_stale(rooms: Rooms, terms: Terms) -> list[str]:
-    """Read anew what is too old to judge by; return what could not be read, in words.
+async def refresh_stale(rooms: Rooms, terms: Terms, symbol: str) -> list[str]:
+    """Read anew what is too old to judge a plan of ``symbol`` by; return what could not be read, in words.
 
-    A stale position read is taken anew before judging (SPEC 5). A read that fails leaves the old
-    reading where it was: its age speaks for itself.
+    A stale position read is taken anew before judging (SPEC 5), and so is one from before the position
+    mode came into doubt (INC-32). A read that fails leaves the old reading where it was: its age
+    speaks for itself.
     """
     now_ms = rooms.clock.now_ms()
     failures: list[str] = []
-    stale = (
-        (rooms.account.positions, terms.position_age_ms_max, rooms.account.refresh_positions),
-        (rooms.market.marks, terms.mark_age_ms_max, rooms.market.refresh_marks),
+    stale: tuple[tuple[Reading[Any] | None, int, Callable[[], Awaitable[None]]], ...] = (
+        (rooms.account.trusted_positions, terms.position_age_ms_max, rooms.account.refresh_positions),
+        (rooms.market.mark_of(symbol), terms.mark_age_ms_max, rooms.market.refresh_marks),
     )
     for reading, age_ms_max, refresh in stale:
         if reading is not None and now_ms - reading.read_at_ms <= age_ms_max:

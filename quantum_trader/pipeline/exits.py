@@ -121,7 +121,7 @@ class ExitSender:
             stored.leg, stored.side, stored.quantity, stored.client_order_id, stored.timestamp_ms
         )
         self._claims.mirror(progress.grant)
-        outcome = await self._exits.reduce_position(order)
+        outcome = await self._follower.first_word(self._exits.reduce_position(order), stored)
         progress.attempts.append(attempt_record(progress.grant, outcome))
         progress.last_refusal = outcome if isinstance(outcome, Rejected) else None
         progress.last_trouble = outcome.reason if isinstance(outcome, (NotSent, Unknown)) else ""

@@ -9,6 +9,10 @@
    only while nothing is under way on the symbol.
 
 Until then the order stays unknown, for as long as it takes: patience never turns into a verdict.
+
+Whoever tells first counts: the reply, the user data stream (``OrderNews``) or a query. What the
+stream tells goes the way of every other word on an order, into the one result of its plan; it never
+touches a position by itself, so no fill can count twice (INC-12).
 """
 
 from __future__ import annotations
@@ -17,14 +21,24 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 import structlog
 
+from quantum_trader.concurrency import end_tasks
 from quantum_trader.domain.clock import Clock
-from quantum_trader.domain.order import CLIENT_ORDER_ID_PREFIX, AccountTrade, OrderState
+from quantum_trader.domain.order import (
+    CLIENT_ORDER_ID_PREFIX,
+    Accepted,
+    AccountTrade,
+    OrderState,
+    Outcome,
+    furthest,
+)
 from quantum_trader.domain.trading import ZERO
 from quantum_trader.exchange.errors import ExchangeError
 from quantum_trader.exchange.ports import AccountReads
+from quantum_trader.positions.order_news import OrderNews
 from quantum_trader.stores.claims import StoredOrder
 
 PAUSE_FIRST_S = 0.05
@@ -34,6 +48,8 @@ CLOCK_DOUBT_MS = 1000  # the exchange accepts timestamps up to 1 s ahead of its 
 ALERT_AFTER_S = 60.0
 LANE_PATIENCE_S = 1.0
 LOOK_BACK_MS = 60_000  # how much earlier others may have traded what a busy symbol's ledger has not adopted
+HEAD_START_S = 0.05  # a live stream tells a fill about when its reply comes: a query can be saved
+REPLY_GRACE_S = 0.25
 
 log = structlog.get_logger()
 
@@ -73,6 +89,7 @@ class OrderFollower:
         clock: Clock,
         exchange_now_ms: Callable[[], int],
         patience: Patience,
+        news: OrderNews,
         unresolved_since_ms: dict[str, int] | None = None,
     ) -> None:
         """``unresolved_since_ms`` lists, for others to see, the orders whose outcome is unknown now."""
@@ -80,22 +97,46 @@ class OrderFollower:
         self._clock = clock
         self._exchange_now_ms = exchange_now_ms
         self._patience = patience
+        self._news = news
         self._unresolved_since_ms = {} if unresolved_since_ms is None else unresolved_since_ms
+
+    async def first_word(self, sending: Awaitable[Outcome], order: StoredOrder) -> Outcome:
+        """Await ``sending`` and return its outcome, or what the stream told of the order meanwhile.
+
+        The reply to an order that the stream shows ended is not waited for much longer. What the
+        stream shows to exist was accepted, whatever a reply says or fails to say.
+        """
+        reply = asyncio.ensure_future(sending)
+        try:
+            with self._news.watch(order.client_order_id) as news:
+                while not reply.done() and not self._is_over(order):
+                    news.clear()
+                    await _first_of(reply, news)
+            await asyncio.wait({reply}, timeout=REPLY_GRACE_S)
+            told = self._told(order)
+            if reply.done() and (told is None or isinstance(reply.result(), Accepted)):
+                return reply.result()
+            if told is None:
+                raise AssertionError("neither reply nor news")
+            return Accepted(told)
+        finally:
+            await end_tasks([reply])
 
     async def until_final(self, order: OrderState) -> OrderState:
         """Return ``order`` when nothing more can happen to it and its fill price is known."""
         pause = _Pauses(self._clock)
-        while not order.status.is_final or (order.executed_quantity > 0 and order.avg_price is None):
-            try:
-                found = await self._account.order(order.leg.symbol, order.client_order_id)
-            except ExchangeError as failed:
-                log.warning("order_query_failed", client_order_id=order.client_order_id, error=str(failed))
-                found = None
-            if found is not None and found.order_id == order.order_id:
-                order = _newer(order, found)
-                if order.status.is_final and (order.executed_quantity == 0 or order.avg_price is not None):
-                    break
-            await pause.next()
+        with self._news.watch(order.client_order_id) as news:
+            order = self._heard(order)
+            if not order.is_settled and self._news.is_live:
+                await _set_within(news, HEAD_START_S)
+                order = self._heard(order)
+            while not order.is_settled:
+                order = await self._ask_and_hear(order, news)
+                if not order.is_settled:
+                    await pause.next(news)
+                    order = self._heard(order)
+        if order.executed_quantity > 0:
+            self._news.expect(order.client_order_id, self._clock.monotonic_s())
         return order
 
     async def resolve(self, order: StoredOrder, ledger_amount: Callable[[], Decimal]) -> OrderState | None:
@@ -113,20 +154,58 @@ class OrderFollower:
         pause = _Pauses(self._clock, alert=lambda: _alert(order))
         agreeing_since_ms: int | None = None
         agreeing = 0
-        while True:
-            found = await self._look(order)
-            if isinstance(found, OrderState):
-                return await self.until_final(found)
-            now_ms = self._exchange_now_ms()
-            if found is None and now_ms > self._fence_ms(order):
-                agreeing_since_ms = agreeing_since_ms or now_ms
-                agreeing += 1
-                proven = self._is_proven(agreeing, now_ms - agreeing_since_ms)
-                if proven and await self._nothing_shows(order, ledger_amount()):
-                    return None
-            else:
-                agreeing_since_ms, agreeing = None, 0
-            await pause.next()
+        with self._news.watch(order.client_order_id) as news:
+            while True:
+                news.clear()
+                found = self._told(order) or await self._look(order)
+                if isinstance(found, OrderState):
+                    return await self.until_final(found)
+                now_ms = self._exchange_now_ms()
+                if found is None and now_ms > self._fence_ms(order):
+                    agreeing_since_ms = agreeing_since_ms or now_ms
+                    agreeing += 1
+                    proven = self._is_proven(agreeing, now_ms - agreeing_since_ms)
+                    if proven and await self._nothing_shows(order, ledger_amount()):
+                        return None
+                else:
+                    agreeing_since_ms, agreeing = None, 0
+                await pause.next(news)
+
+    def _heard(self, order: OrderState) -> OrderState:
+        """Return ``order`` with what the stream told of it."""
+        told = self._news.of(order.client_order_id)
+        return order if told is None or told.order_id != order.order_id else furthest(order, told)
+
+    def _told(self, order: StoredOrder) -> OrderState | None:
+        """Return what the stream told of the order that was sent; None where it told nothing."""
+        told = self._news.of(order.client_order_id)
+        if told is None or (told.leg, told.side) != (order.leg, order.side) or _is_older(told, order):
+            return None
+        return told
+
+    def _is_over(self, order: StoredOrder) -> bool:
+        told = self._told(order)
+        return told is not None and told.is_settled
+
+    async def _ask_and_hear(self, order: OrderState, news: asyncio.Event) -> OrderState:
+        """Ask once; done at once when the stream tells the end meanwhile."""
+        asking = asyncio.ensure_future(self._ask(order))
+        try:
+            while not asking.done() and not self._heard(order).is_settled:
+                news.clear()
+                await _first_of(asking, news)
+            return furthest(self._heard(order), asking.result() if asking.done() else order)
+        finally:
+            await end_tasks([asking])
+
+    async def _ask(self, order: OrderState) -> OrderState:
+        """Return ``order`` as a query finds it, unchanged where that has no answer."""
+        try:
+            found = await self._account.order(order.leg.symbol, order.client_order_id)
+        except ExchangeError as failed:
+            log.warning("order_query_failed", client_order_id=order.client_order_id, error=str(failed))
+            return order
+        return order if found is None or found.order_id != order.order_id else furthest(order, found)
 
     async def _look(self, order: StoredOrder) -> OrderState | ExchangeError | None:
         """Ask once; an order from before this one's timestamp is another plan's, not this one."""
@@ -135,7 +214,7 @@ class OrderFollower:
         except ExchangeError as failed:
             return failed
         if found is None or _is_older(found, order):
-            return None
+            return self._told(order)
         return found
 
     def _fence_ms(self, order: StoredOrder) -> int:
@@ -156,6 +235,8 @@ class OrderFollower:
             }
         except ExchangeError as failed:
             log.warning("order_proof_failed", client_order_id=order.client_order_id, error=str(failed))
+            return False
+        if self._told(order) is not None:
             return False
         known = {order_id: name for order_id, name in client_ids.items() if name is not None}
         if len(known) < len(client_ids) or order.client_order_id in known.values():
@@ -179,11 +260,16 @@ class _Pauses:
         self._begun_s = clock.monotonic_s()
         self._pause_s = PAUSE_FIRST_S
 
-    async def next(self) -> None:
+    async def next(self, news: asyncio.Event) -> None:
+        """Return after the pause, or as soon as there is news."""
         if self._alert is not None and self._clock.monotonic_s() - self._begun_s > ALERT_AFTER_S:
             self._alert()
             self._alert = None
-        await self._clock.sleep(self._pause_s)
+        pause = asyncio.ensure_future(self._clock.sleep(self._pause_s))
+        try:
+            await _first_of(pause, news)
+        finally:
+            await end_tasks([pause])
         self._pause_s = min(self._pause_s * 2, PAUSE_MAX_S)
 
 
@@ -191,9 +277,22 @@ def _is_older(found: OrderState, order: StoredOrder) -> bool:
     return (found.created_ms or found.update_time_ms) < order.timestamp_ms - CLOCK_DOUBT_MS
 
 
-def _newer(known: OrderState, found: OrderState) -> OrderState:
-    """A query may lag behind what is known already: fills never go back."""
-    return found if found.executed_quantity >= known.executed_quantity else known
+async def _first_of(task: asyncio.Future[Any], news: asyncio.Event) -> None:
+    """Return when ``task`` is done or ``news`` is set; ends neither."""
+    hearing = asyncio.ensure_future(news.wait())
+    try:
+        await asyncio.wait({task, hearing}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        hearing.cancel()
+
+
+async def _set_within(news: asyncio.Event, timeout_s: float) -> None:
+    """Return when ``news`` is set, or after ``timeout_s``."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            await news.wait()
+    except TimeoutError:
+        return
 
 
 def _alert(order: StoredOrder) -> None:

@@ -3,17 +3,21 @@
 A close by BSC, a liquidation or an auto-deleveraging cools the symbol down for an hour, so that the
 strategy does not open at once what was just closed for its own good (INC-53); a liquidation or
 auto-deleveraging also disarms. Any other order that no part of this engine sent is shown (SPEC 7.9).
+
+The user data stream tells of such orders within a second, a difference between ledger and exchange
+leads to those that it did not tell of. Whichever comes first acts, and each order is acted on once.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping
 
 import structlog
 
 from quantum_trader.domain.clock import Clock
-from quantum_trader.domain.order import CLIENT_ORDER_ID_PREFIX
+from quantum_trader.domain.order import CLIENT_ORDER_ID_PREFIX, OrderState
 from quantum_trader.domain.trading import Leg
 from quantum_trader.exchange.ports import AccountReads
 from quantum_trader.pipeline.auto_disarm import AutoDisarm
@@ -43,6 +47,7 @@ class ForeignFills:
         self._disarm = disarm
         self._clock = clock
         self._seen: OrderedDict[tuple[str, int], None] = OrderedDict()
+        self._acting = asyncio.Lock()
 
     async def explain(self, leg: Leg, since_ms: int) -> None:
         """Find the orders that filled on ``leg`` since ``since_ms`` and act on those that are not ours.
@@ -58,6 +63,28 @@ class ForeignFills:
             if (leg.symbol, order_id) in self._seen:
                 continue
             client_order_id = await self._account.client_order_id_of(leg.symbol, order_id) or ""
+            await self._act_once(leg, order_id, client_order_id)
+
+    @staticmethod
+    def concerns(order: OrderState) -> bool:
+        """Whether an order that the stream tells of is one to act on: not ours, and filled or forbidden.
+
+        A close by BSC or a liquidation counts when something of it was filled; an order of anyone
+        else is shown as soon as it is there.
+        """
+        name = order.client_order_id
+        if name.startswith(OURS):
+            return False
+        return order.executed_quantity > 0 or not name.startswith((WATCHDOG, *FORCED))
+
+    async def act_on_told(self, order: OrderState) -> None:
+        """Act on an order that the stream told of, unless that was done. Raises ``RedisError``."""
+        await self._act_once(order.leg, order.order_id, order.client_order_id)
+
+    async def _act_once(self, leg: Leg, order_id: int, client_order_id: str) -> None:
+        async with self._acting:
+            if (leg.symbol, order_id) in self._seen:
+                return
             await self._act_on(leg, order_id, client_order_id)
             self._seen[leg.symbol, order_id] = None
             if len(self._seen) > REMEMBERED_MAX:

@@ -11,7 +11,6 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
 from itertools import islice
@@ -20,13 +19,13 @@ from typing import TypeVar
 from quantum_trader.domain.plan import Action, Plan, PlanSide, stream_ms
 from quantum_trader.domain.reasons import DECISION_PREFIX, invalid
 from quantum_trader.domain.result import Ended
+from quantum_trader.domain.timestamps import read_ms
 from quantum_trader.domain.trading import PositionSide
 
 PLAN_ID_LENGTH_MAX = 128
 NAME_LENGTH_MAX = 128
 VALUE_LENGTH_MAX = 4096
 FIELDS_MAX = 64
-SECONDS_BELOW = 100_000_000_000  # a timestamp below this is in seconds, else in milliseconds
 
 DECISIVE = ("plan_id", "decision", "symbol", "side", "type", "qty", "action")
 OPTIONAL = ("reduceOnly", "positionSide", "leverage", "timestamp", "source", "confidence", "kill_score")
@@ -172,13 +171,9 @@ class _Optional:
         text = self._fields.get("timestamp")
         if not text:
             return None
-        if _DECIMAL.fullmatch(text) and Decimal(text) >= 0:
-            number = Decimal(text)
-            return int(number * 1000) if number < SECONDS_BELOW else int(number)
         try:
-            moment = datetime.fromisoformat(text)
-            return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
-        except (ValueError, OverflowError):
+            return read_ms(text)
+        except ValueError:
             self._spoil("timestamp")
             return None
 

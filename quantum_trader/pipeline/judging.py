@@ -132,14 +132,14 @@ class Judge:
     async def see(self, plan: Plan, delivered_ms: int) -> None:
         """Read anew what is stale; an exit goes on trying for 5 s, one without size for its age limit."""
         terms = self._rules.chain.terms
-        failures = await refresh_stale(self._rooms, terms)
+        failures = await refresh_stale(self._rooms, terms, plan.symbol)
         if known_positions(self._rooms, terms) is not None or not plan.says_exit:
             return
         sized = plan.side.value != "CLOSE" and plan.quantity > 0 and plan.close_fraction is None
         patience_ms = int(BLIND_EXIT_AFTER_S * 1000) if sized else self._rules.ages.exit_ms
         while failures and self._clock.now_ms() < delivered_ms + patience_ms:
             await self._clock.sleep(IN_FLIGHT_PAUSE_S)
-            failures = await refresh_stale(self._rooms, terms)
+            failures = await refresh_stale(self._rooms, terms, plan.symbol)
 
     async def _fresh_operator(self, operator: OperatorState) -> OperatorState:
         """Read the operator keys again after a wait; an old reading stops opens by its age alone."""

@@ -40,6 +40,8 @@ class OpenSender:
             following = self._follower.until_final(outcome.order)
             return fate_of_order(await wait_in_lane(following, outcome_unknown), attempts)
         if isinstance(outcome, Rejected):
+            if refusal_of(outcome.code) is Refused.POSITION_MODE:
+                self._rooms.account.doubt_mode()
             return rejected(outcome, attempts)
         if isinstance(outcome, NotSent):
             return not_sent(outcome.reason, attempts)
@@ -72,7 +74,8 @@ class OpenSender:
             raise AssertionError("an exit came to the sender of opens")
         if not self._claims.mirror(grant):
             return NotSent("state_dir cannot be written: an order that is not mirrored there is not sent")
-        outcome = await self._entry.open_position(grant.claimed)
+        sending = self._entry.open_position(grant.claimed)
+        outcome = await self._follower.first_word(sending, grant.record.order)
         attempts.append(attempt_record(grant, outcome))
         return outcome
 

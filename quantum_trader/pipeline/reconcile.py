@@ -45,7 +45,7 @@ class Reconciler:
         if reading is None:
             return
         legs = {*self._rooms.ledger.amounts(), *reading.value}
-        busy = {leg.symbol for leg in legs if self._is_busy(leg.symbol)}
+        busy = {leg.symbol for leg in legs if self.is_busy(leg.symbol)}
         differences = self._rooms.ledger.differences(reading.value, self._clock.now_ms(), busy_symbols=busy)
         failures = [await self._settle_difference(leg, entry) for leg, entry in differences.items()]
         await self._store.write_snapshots(reading.value, self._rooms.account.leverages, reading.read_at_ms)
@@ -60,11 +60,12 @@ class Reconciler:
             await self._foreign_fills.explain(leg, since_ms)
         except ExchangeError as failed:
             return failed
-        if not self._is_busy(leg.symbol):
+        if not self.is_busy(leg.symbol):
             await self._adopt(leg, entry)
         return None
 
-    def _is_busy(self, symbol: str) -> bool:
+    def is_busy(self, symbol: str) -> bool:
+        """Whether an order of ours may be under way on ``symbol``."""
         return self._lanes.is_busy(symbol) or self._rooms.book.has_unsettled(symbol)
 
     async def _adopt(self, leg: Leg, entry: LedgerEntry) -> None:

@@ -2,11 +2,14 @@
 
 The server's hash is the truth; this mirror lets gates judge without asking it. A filled open
 stays in the book, dated with the epoch of its settlement, until the readings in use are newer.
+What a plan asks costs the same however many claims wait for a newer reading, and however many
+opens were claimed: settled claims stand in the order of their epochs, with a running sum.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,7 +17,8 @@ from decimal import Decimal
 
 from quantum_trader.domain.exposure import ClaimedExposure, claimed_margin_usdt
 from quantum_trader.domain.facts import RateCounts
-from quantum_trader.domain.trading import Leg, Positions
+from quantum_trader.domain.trading import ZERO, Leg, Positions
+from quantum_trader.positions.claim_times import ClaimTimes
 
 HOUR_MS = 3_600_000
 MINUTE_MS = 60_000
@@ -24,10 +28,11 @@ class ClaimBook:
     """Claimed exposures by plan, and when opens were claimed."""
 
     def __init__(self) -> None:
-        self._exposures: dict[str, ClaimedExposure] = {}
+        self._under_way: dict[str, ClaimedExposure] = {}
+        self._settled = _SettledClaims()
         self._exits: dict[str, str] = {}
-        self._rates_by_symbol: dict[str, deque[tuple[int, str]]] = defaultdict(deque)
-        self._rates: deque[tuple[int, str]] = deque()
+        self._times_by_symbol: dict[str, ClaimTimes] = {}
+        self._times = ClaimTimes()
         self._epochs_in_flight: list[int] = []
 
     @contextmanager
@@ -41,36 +46,43 @@ class ClaimBook:
 
     def add(self, exposure: ClaimedExposure, claimed_ms: int) -> None:
         """Record a granted claim of an open."""
-        self._exposures[exposure.plan_id] = exposure
+        self._under_way[exposure.plan_id] = exposure
         self.count_rate(exposure.leg.symbol, exposure.plan_id, claimed_ms)
 
     def count_rate(self, symbol: str, plan_id: str, claimed_ms: int) -> None:
         """Record when an open was claimed, ms since the epoch."""
-        self._rates_by_symbol[symbol].append((claimed_ms, plan_id))
-        self._rates.append((claimed_ms, plan_id))
+        of_symbol = self._times_by_symbol.get(symbol)
+        if of_symbol is None:
+            of_symbol = self._times_by_symbol[symbol] = ClaimTimes()
+        of_symbol.add(claimed_ms, plan_id)
+        self._times.add(claimed_ms, plan_id)
 
     def restore(self, exposure: ClaimedExposure) -> None:
         """Put back a claim found on the server at start."""
-        self._exposures[exposure.plan_id] = exposure
+        if exposure.settled_epoch is None:
+            self._under_way[exposure.plan_id] = exposure
+        else:
+            self._settled.add(exposure)
 
     def release(self, plan_id: str) -> None:
         """Forget a claim whose plan ended without a filled open."""
-        self._exposures.pop(plan_id, None)
+        self._under_way.pop(plan_id, None)
         self._exits.pop(plan_id, None)
 
     def return_rate_token(self, symbol: str, plan_id: str) -> None:
         """Give back a rate token of which no byte was sent."""
-        for times in (self._rates_by_symbol[symbol], self._rates):
-            for entry in [entry for entry in times if entry[1] == plan_id]:
-                times.remove(entry)
+        self._times.remove(plan_id)
+        if symbol in self._times_by_symbol:
+            self._times_by_symbol[symbol].remove(plan_id)
 
     def settled(self, exposure: ClaimedExposure, epoch: int) -> None:
         """Date the claim of a filled open with the epoch of its settlement."""
-        self._exposures[exposure.plan_id] = replace(exposure, settled_epoch=epoch)
+        self._under_way.pop(exposure.plan_id, None)
+        self._settled.add(replace(exposure, settled_epoch=epoch))
 
     def exposure(self, plan_id: str) -> ClaimedExposure | None:
         """Return what ``plan_id`` has claimed, if anything."""
-        return self._exposures.get(plan_id)
+        return self._under_way.get(plan_id) or self._settled.by_plan.get(plan_id)
 
     def hold_exit(self, plan_id: str, symbol: str) -> None:
         """Record that a claimed exit is under way on ``symbol``."""
@@ -83,45 +95,92 @@ class ClaimBook:
     def has_unsettled(self, symbol: str) -> bool:
         """Whether an order of ours may be under way on ``symbol``."""
         return symbol in self._exits.values() or any(
-            claim.leg.symbol == symbol and claim.settled_epoch is None for claim in self._exposures.values()
+            claim.leg.symbol == symbol for claim in self._under_way.values()
         )
 
     def unseen(self, epoch: int) -> tuple[ClaimedExposure, ...]:
         """Return the claims that a reading of ``epoch`` may lack."""
-        return tuple(claim for claim in self._exposures.values() if claim.counts_at(epoch))
+        return (*self._under_way.values(), *self._settled.after(epoch))
 
     def unseen_margin_usdt(self, account_epoch: int) -> Decimal:
         """Return Σ margin in USDT that an account reading of that epoch may lack."""
-        return claimed_margin_usdt(self.unseen(account_epoch))
+        return claimed_margin_usdt(self._under_way.values()) + self._settled.margin_after_usdt(account_epoch)
 
     def seen_everywhere(self, *epochs: int) -> list[str]:
         """Return settled claims that every reading in use knows: the server may forget them."""
-        oldest = min((*epochs, *self._epochs_in_flight))
-        return [name for name, claim in self._exposures.items() if not claim.counts_at(oldest)]
+        return self._settled.through(min((*epochs, *self._epochs_in_flight)))
 
     def forget(self, plan_ids: Iterable[str]) -> None:
         """Forget claims that the server has forgotten."""
-        for plan_id in plan_ids:
-            self._exposures.pop(plan_id, None)
+        self._settled.forget(set(plan_ids))
 
     def positions_of_claims(self, positions: Positions) -> dict[Leg, Decimal]:
         """Return notional (USDT) of every live leg on a symbol that has a claim."""
-        symbols = {claim.leg.symbol for claim in self._exposures.values()}
-        return {leg: held.notional_usdt for leg, held in positions.items() if leg.symbol in symbols}
+        symbols = {claim.leg.symbol for claim in self._under_way.values()} | self._settled.symbols.keys()
+        return {held.leg: held.notional_usdt for symbol in symbols for held in positions.of_symbol(symbol)}
 
     def rates(self, symbol: str, now_ms: int) -> RateCounts:
         """Return when opens were claimed, of ``symbol`` within an hour and of all within a minute."""
-        by_symbol = self._rates_by_symbol.get(symbol)
-        if by_symbol is not None:
-            _drop_before(by_symbol, now_ms - HOUR_MS)
-            if not by_symbol:
-                del self._rates_by_symbol[symbol]
-        _drop_before(self._rates, now_ms - MINUTE_MS)
-        return RateCounts(
-            tuple(time_ms for time_ms, _ in by_symbol or ()), tuple(time_ms for time_ms, _ in self._rates)
-        )
+        of_symbol: tuple[int, ...] = ()
+        times = self._times_by_symbol.get(symbol)
+        if times is not None:
+            of_symbol = times.after(now_ms - HOUR_MS)
+            if not of_symbol:
+                del self._times_by_symbol[symbol]
+        return RateCounts(of_symbol, self._times.after(now_ms - MINUTE_MS))
 
 
-def _drop_before(times: deque[tuple[int, str]], start_ms: int) -> None:
-    while times and times[0][0] <= start_ms:
-        times.popleft()
+class _SettledClaims:
+    """Claims of filled opens in the order of their epochs."""
+
+    def __init__(self) -> None:
+        self.by_plan: dict[str, ClaimedExposure] = {}
+        self.symbols: Counter[str] = Counter()
+        self._claims: list[ClaimedExposure] = []
+        self._epochs: list[int] = []
+        self._margin_through_usdt: list[Decimal] = []
+
+    def add(self, claim: ClaimedExposure) -> None:
+        """Add a claim; settlements may come back in another order than they were written in."""
+        epoch = claim.settled_epoch or 0
+        self.by_plan[claim.plan_id] = claim
+        self.symbols[claim.leg.symbol] += 1
+        in_order = not self._epochs or epoch >= self._epochs[-1]
+        self._claims.append(claim)
+        if in_order:
+            self._sum_up(claim)
+        else:
+            self._order(self._claims)
+
+    def after(self, epoch: int) -> list[ClaimedExposure]:
+        return self._claims[bisect_right(self._epochs, epoch) :]
+
+    def through(self, epoch: int) -> list[str]:
+        return [claim.plan_id for claim in self._claims[: bisect_right(self._epochs, epoch)]]
+
+    def margin_after_usdt(self, epoch: int) -> Decimal:
+        if not self._claims:
+            return ZERO
+        known = bisect_right(self._epochs, epoch)
+        return self._margin_through_usdt[-1] - (self._margin_through_usdt[known - 1] if known else ZERO)
+
+    def forget(self, plan_ids: set[str]) -> None:
+        if plan_ids.isdisjoint(self.by_plan):
+            return
+        for plan_id in plan_ids & self.by_plan.keys():
+            gone = self.by_plan.pop(plan_id)
+            self.symbols[gone.leg.symbol] -= 1
+            if not self.symbols[gone.leg.symbol]:
+                del self.symbols[gone.leg.symbol]
+        self._order([claim for claim in self._claims if claim.plan_id not in plan_ids])
+
+    def _order(self, claims: list[ClaimedExposure]) -> None:
+        self._claims, self._epochs, self._margin_through_usdt = [], [], []
+        for claim in sorted(claims, key=lambda one: one.settled_epoch or 0):
+            self._claims.append(claim)
+            self._sum_up(claim)
+
+    def _sum_up(self, claim: ClaimedExposure) -> None:
+        before = self._margin_through_usdt[-1] if self._margin_through_usdt else ZERO
+        self._epochs.append(claim.settled_epoch or 0)
+        self._margin_through_usdt.append(before + claim.margin_usdt)

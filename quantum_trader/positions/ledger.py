@@ -64,25 +64,27 @@ class Ledger:
 
     def __init__(self, entries: Mapping[Leg, LedgerEntry] | None = None) -> None:
         self._entries: dict[Leg, LedgerEntry] = dict(entries or {})
+        self._amounts = {leg: entry.position_amt for leg, entry in self._entries.items()}
+        self._holdings = {leg: _holding(entry) for leg, entry in self._entries.items() if entry.position_amt}
 
     def __getitem__(self, leg: Leg) -> LedgerEntry:
         return self._entries.get(leg, LedgerEntry())
 
-    def amounts(self) -> dict[Leg, Decimal]:
-        """Return the signed amount of every leg in the ledger."""
-        return {leg: entry.position_amt for leg, entry in self._entries.items()}
+    def amounts(self) -> Mapping[Leg, Decimal]:
+        """Return the signed amount of every leg in the ledger, as of now."""
+        return self._amounts
 
-    def holdings(self) -> dict[Leg, Holding]:
-        """Return since when, and with which confidence, every live leg is held."""
-        return {
-            leg: Holding(entry.opened_at, _known(entry.confidence), entry.source == SOURCE_FILL)
-            for leg, entry in self._entries.items()
-            if entry.position_amt != 0
-        }
+    def holdings(self) -> Mapping[Leg, Holding]:
+        """Return since when, and with which confidence, every live leg is held, as of now."""
+        return self._holdings
 
     def replace(self, leg: Leg, entry: LedgerEntry) -> None:
-        """Take over ``entry`` after it was stored."""
+        """Take over ``entry`` after it was stored; what was handed out before stays as it was."""
         self._entries[leg] = entry
+        self._amounts = {**self._amounts, leg: entry.position_amt}
+        self._holdings = {**self._holdings, leg: _holding(entry)}
+        if not entry.position_amt:
+            del self._holdings[leg]
 
     def after_fill(self, order: OrderState, plan: Plan, before: LedgerEntry | None = None) -> LedgerEntry:
         """Return the leg's entry after the fill of ``order``, from ``before`` or the ledger's own."""
@@ -131,6 +133,10 @@ def _adopt(entry: LedgerEntry, held: Position | None, now_ms: int) -> LedgerEntr
         last_update_ts=now_ms,
         source=SOURCE_EXCHANGE,
     )
+
+
+def _holding(entry: LedgerEntry) -> Holding:
+    return Holding(entry.opened_at, _known(entry.confidence), entry.source == SOURCE_FILL)
 
 
 def _known(confidence: str) -> Decimal | None:

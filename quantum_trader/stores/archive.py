@@ -22,6 +22,7 @@ from quantum_trader.stores.codec import decode, encode_text
 FILE_NAME = "archive.sqlite3"
 QUEUE_MAX = 20_000
 BATCH_MAX = 500
+GATHER_S = 0.2  # a thread that wakes for every single result costs the event loop more than the writing
 DAY_MS = 86_400_000
 SENT_ORDERS_READ = 100_000
 
@@ -47,6 +48,7 @@ class Archive:
         self._path = state_dir / FILE_NAME
         self.days_kept = days_kept
         self._rows: queue.Queue[Row | None] = queue.Queue(QUEUE_MAX)
+        self._ending = threading.Event()
         self._thread = threading.Thread(target=self._write_on, name="archive", daemon=True)
         self.dropped = 0
         self.newest: deque[tuple[Result, Mapping[str, str]]] = deque(maxlen=QUEUE_MAX)
@@ -78,6 +80,7 @@ class Archive:
     def close(self) -> None:
         """Write what is queued and stop."""
         if self._thread.is_alive():
+            self._ending.set()
             self._rows.put(None)
             self._thread.join()
 
@@ -94,6 +97,7 @@ class Archive:
         first = self._rows.get()
         if first is None:
             return None
+        self._ending.wait(GATHER_S)
         batch = [first]
         while len(batch) < BATCH_MAX and not self._rows.empty():
             row = self._rows.get()

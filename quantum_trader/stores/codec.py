@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any
 
@@ -29,6 +30,20 @@ def encode_text(value: Any) -> str:
 def decode(text: bytes | str) -> Any:
     """Return the value that ``text`` encodes; raises ``ValueError`` for broken JSON."""
     return orjson.loads(text)
+
+
+def decode_as_written(text: bytes | str) -> Any:
+    """Return the value that ``text`` encodes, with every number as the text that stands there.
+
+    Raises:
+        ValueError: broken JSON, nested deeper than anyone needs, or text that no UTF-8 can hold.
+    """
+    try:
+        value = json.loads(text, parse_float=str, parse_int=str, parse_constant=str)
+        encode(value)
+    except (RecursionError, TypeError) as impossible:
+        raise ValueError(f"no usable JSON: {impossible}") from None
+    return value
 
 
 def micro_up(amount_usdt: Decimal) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from functools import cached_property
 from importlib.resources import files
@@ -10,7 +11,9 @@ from typing import Any, cast
 import redis.asyncio as redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
+
+from quantum_trader.stores.lane import Command, Lane, Word
 
 __all__ = ["Database", "RedisError"]
 
@@ -35,6 +38,13 @@ class Database:
             retry=Retry(NoBackoff(), 0),
             client_name="quantum-trader",
         )
+        self._scripts_lane: Lane | None = None
+        self._blocking_lane: Lane | None = None
+
+    def open_lanes(self) -> None:
+        """Send scripts and the blocking read of plans over thin lanes from now on (lane.py)."""
+        pool = self.client.connection_pool
+        self._scripts_lane, self._blocking_lane = Lane(pool, COMMAND_TIMEOUT_S), Lane(pool, COMMAND_TIMEOUT_S)
 
     @cached_property
     def _scripts(self) -> dict[str, Any]:
@@ -45,9 +55,45 @@ class Database:
             if entry.name.endswith(".lua")
         }
 
-    async def run(self, script: str, keys: Sequence[str], args: Sequence[str | bytes | int]) -> list[bytes]:
+    @cached_property
+    def _digests(self) -> dict[str, str]:
+        return {
+            name: hashlib.sha1(script.script.encode(), usedforsecurity=False).hexdigest()
+            for name, script in self._scripts.items()
+        }
+
+    async def run(self, script: str, keys: Sequence[str], args: Sequence[Word]) -> list[bytes]:
         """Run the atomic script ``scripts/<script>.lua`` and return its reply."""
-        return cast("list[bytes]", await self._scripts[script](keys=list(keys), args=list(args)))
+        lane = self._scripts_lane
+        if lane is None:
+            return cast("list[bytes]", await self._scripts[script](keys=list(keys), args=list(args)))
+        command = ("EVALSHA", self._digests[script], len(keys), *keys, *args)
+        (reply,) = await lane.ask((command,))
+        if isinstance(reply, ResponseError) and str(reply).startswith("NOSCRIPT"):  # nothing was run
+            load = ("SCRIPT", "LOAD", self._scripts[script].script)
+            _, reply = await lane.ask((load, command))
+        if isinstance(reply, ResponseError):
+            raise reply
+        return cast("list[bytes]", reply)
+
+    async def ask_blocking(self, commands: tuple[Command, ...]) -> list[Any]:
+        """Send ``commands``, the first of which may block, in one trip; errors come back as values."""
+        if self._blocking_lane is not None:
+            return await self._blocking_lane.ask(commands)
+        pipeline = self.client.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)
+        return await pipeline.execute(raise_on_error=False)
+
+    async def reconnect(self) -> None:
+        """Let go of idle connections: the next command goes to whoever answers at the address now."""
+        await self._close_lanes()
+        await self.client.connection_pool.disconnect(inuse_connections=False)
+
+    async def _close_lanes(self) -> None:
+        for lane in (self._scripts_lane, self._blocking_lane):
+            if lane is not None:
+                await lane.close()
 
     async def load_scripts(self) -> None:
         """Hand every script to the server, so that not even the first plan waits for it."""
@@ -60,4 +106,5 @@ class Database:
 
     async def close(self) -> None:
         """Close every connection."""
+        await self._close_lanes()
         await self.client.aclose()

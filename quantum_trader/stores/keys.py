@@ -8,6 +8,7 @@ from quantum_trader.domain.trading import Leg, PositionSide
 
 GROUP = "quantum-trader"
 CONSUMER = "engine"
+INTENT_GROUP = "intent-bridge"
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +185,29 @@ class Keys:
     def bsc_health(self) -> str:
         """JSON that BSC writes."""
         return self._name("bsc", "health")
+
+    @property
+    def intents(self) -> str:
+        """Stream of signals for the intent bridge, in."""
+        return self._name("stream", "trade.intent")
+
+    @property
+    def harvest_proposals(self) -> str:
+        """Stream of exit proposals, before the heat gate."""
+        return self._name("stream", "harvest.proposal")
+
+    @property
+    def harvest_calibrated(self) -> str:
+        """Stream of exit proposals, after the heat gate."""
+        return self._name("stream", "harvest.calibrated")
+
+    def harvest_state(self, leg: str) -> str:
+        """JSON with a TTL: what was proposed for the leg's position already."""
+        return self._name("harvest", "state", leg)
+
+    def harvest_inputs(self, symbol: str) -> str:
+        """Hash that an external model may write: the inputs of the kill score."""
+        return self._name("harvest", "inputs", symbol)
 
 
 def leg_of(key: str) -> Leg:

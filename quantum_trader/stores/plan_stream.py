@@ -21,6 +21,7 @@ BATCH_MAX = 64
 DEAD_LETTERS_KEPT = 10_000
 EVENTS_KEPT = 10_000
 PENDING_PAGE = 1000
+READ_PLANS = ("XREADGROUP", "GROUP", GROUP, CONSUMER, "COUNT")
 LOST_NAMED_MAX = 100
 
 log = structlog.get_logger()
@@ -65,7 +66,7 @@ class PlanStream:
 
     async def reconnect(self) -> None:
         """Let go of idle connections: the next command goes to whoever answers at the address now."""
-        await self._redis.connection_pool.disconnect(inuse_connections=False)
+        await self._database.reconnect()
 
     async def ensure_group(self, mirrored_floor: str = "") -> GroupFound:
         """Find the group, or create it where the oldest unsettled entry stands (SPEC 7.8).
@@ -127,11 +128,11 @@ class PlanStream:
             RedisError: the server cannot answer, or has lost the group.
         """
         operator_keys = OperatorKeys(self._keys, tuple(sorted(self.cooling_symbols)))
-        pipeline = self._redis.pipeline(transaction=False)
-        pipeline.xreadgroup(GROUP, CONSUMER, {self._keys.plans: ">"}, count=count, block=BLOCK_MS)
-        pipeline.mget(operator_keys.names)
-        pipeline.hgetall(self._keys.policy)
-        reply, values, policy = await pipeline.execute(raise_on_error=False)
+        plans = self._keys.plans
+        read_plans = (*READ_PLANS, count, "BLOCK", BLOCK_MS, "STREAMS", plans, ">")
+        reply, values, policy = await self._database.ask_blocking(
+            (read_plans, ("MGET", *operator_keys.names), ("HGETALL", self._keys.policy))
+        )
         for answer in (reply, values):
             if isinstance(answer, Exception):
                 raise answer
@@ -153,6 +154,8 @@ class PlanStream:
         now_ms = self._clock.now_ms()
         if isinstance(policy, ResponseError):  # a key of another kind stands there: no usable policy
             policy = {b"": b""}
+        if isinstance(policy, list):
+            policy = dict(zip(policy[::2], policy[1::2], strict=True))
         state = operator_keys.parse(values, policy, bsc_required=self.bsc_required, now_ms=now_ms)
         ended = set(operator_keys.cooling_symbols) - state.latches.cooldown_symbols
         self.cooling_symbols -= ended  # what was added while this reading was under way stays

@@ -12,14 +12,19 @@ PAGE = 500
 
 
 def entries_of(reply: Any) -> list[tuple[str, dict[bytes, bytes]]]:
-    """Return (id, fields) of a read of one stream, in the shape of either protocol version."""
+    """Return (id, fields) of a read of one stream, in the shape of either protocol version or none."""
     if not reply:
         return []
     batches = reply.values() if isinstance(reply, dict) else [entries for _, entries in reply]
     flat: list[Any] = []
     for batch in batches:
         flat += batch[0] if isinstance(reply, dict) and batch and isinstance(batch[0], list) else batch
-    return [(name.decode(), fields or {}) for name, fields in flat]
+    return [(name.decode(), _paired(fields)) for name, fields in flat]
+
+
+def _paired(fields: Any) -> dict[bytes, bytes]:
+    """Return an entry's fields; those of one that was deleted meanwhile are empty."""
+    return dict(zip(fields[::2], fields[1::2], strict=True)) if isinstance(fields, list) else fields or {}
 
 
 def as_text(fields: Mapping[bytes, bytes]) -> dict[str, str]:

@@ -27,6 +27,7 @@ from quantum_trader.trading_mode import is_loopback
 
 READING = frozenset({"GET", "HEAD"})
 GUARDED = ("/api/", "/metrics")
+CARRY_THEIR_TOKEN = frozenset({"/api/plans/tradingview"})  # in the body: its sender can set no header
 OUR_ORIGIN = frozenset({"", "none", "same-origin"})
 HOW_TO_SET = (
     "changes are refused because no token is configured: set QT_HTTP__TOKEN "
@@ -83,10 +84,12 @@ class Access:
         return None
 
     def _change_refused(self, request: web.BaseRequest) -> Refused | None:
-        if not self.token:
-            return Refused(403, HOW_TO_SET)
         if not _is_same_origin(request):
             return Refused(403, "another site may change nothing here")
+        if request.path in CARRY_THEIR_TOKEN:
+            return None
+        if not self.token:
+            return Refused(403, HOW_TO_SET)
         refused = self._token_refused(request)
         if refused is None and request.content_type != "application/json":
             return Refused(415, "send JSON, with Content-Type: application/json")

@@ -24,7 +24,7 @@ BLOCK_MS = 2_000
 RETRY_S = 1.0
 ROUTINE = frozenset({"BSC_HEALTH_CHECK"})
 
-Event = Mapping[str, str]
+Event = Mapping[str, Any]
 
 log = structlog.get_logger()
 
@@ -86,7 +86,7 @@ class EventTail:
         if event.get("event") in ROUTINE:
             return
         self.number += 1
-        self._kept.append({"timestamp": name.partition("-")[0], **event})
+        self._kept.append({"timestamp": name.partition("-")[0], **event, "number": self.number})
 
 
 def _of_stream(reply: Any, stream: str) -> list[tuple[str, dict[bytes, bytes]]]:

@@ -89,7 +89,7 @@ class DecisionFeed:
 
     def newest(self, count: int) -> list[dict[str, Any]]:
         """Return summaries of the ``count`` newest, newest first."""
-        return [summary(fields) for _, fields in islice(reversed(self._decisions), count)]
+        return self.since(0, count)
 
     def since(self, number: int, count_max: int) -> list[dict[str, Any]]:
         """Return summaries of at most ``count_max`` that came after the ``number``-th, newest first."""
@@ -97,7 +97,7 @@ class DecisionFeed:
         for own, fields in islice(reversed(self._decisions), count_max):
             if own <= number:
                 break
-            newer.append(summary(fields))
+            newer.append({"number": own, **summary(fields)})
         return newer
 
     def find(self, plan_id: str) -> Fields | None:

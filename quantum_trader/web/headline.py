@@ -106,9 +106,10 @@ def _count(number: int, noun: str) -> str:
 
 
 def _duration(span_ms: int) -> str:
+    """Coarse on purpose: the sentence is read aloud whenever it changes."""
     seconds = max(0, span_ms) // 1000
     if seconds < MINUTE_S:
-        return f"{seconds} s"
+        return "less than a minute"
     minutes = seconds // MINUTE_S
     return f"{minutes} min" if minutes < IN_MINUTES_MAX else f"{minutes // MINUTE_S} h"
 

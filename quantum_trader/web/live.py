@@ -48,7 +48,7 @@ class LiveFeed:
 
     def add_routes(self, app: web.Application) -> None:
         """Add the route."""
-        app.router.add_get("/api/events", self._serve)
+        app.router.add_get("/api/events", self._serve, allow_head=False)
         app.on_shutdown.append(self._end_all)
 
     async def run(self) -> None:

@@ -66,6 +66,10 @@ class Readings(Collector):
         oldest_s = (now_ms - min(unresolved, default=now_ms)) / 1000
         yield _one("unknown_outcomes", "Orders whose outcome is unknown.", len(unresolved))
         yield _one("unknown_outcome_oldest_seconds", "Age of the oldest of them.", oldest_s)
+        done = joined.crew.counts()
+        rows = [((name, what), count) for name, one in done.items() for what, count in one.items()]
+        about = "What each producer did since the start, by kind; skips by their reason."
+        yield _gauge("producer_done", about, ("producer", "what"), rows)
         weight = joined.exchange.weight
         yield _one("used_weight", "Request weight of this minute.", weight.used(Counter.WEIGHT, MINUTE_MS))
         yield _one("used_orders", "Orders of this minute.", weight.used(Counter.ORDERS, MINUTE_MS))
@@ -119,7 +123,7 @@ class Readings(Collector):
         readings: dict[str, Reading[object] | None] = {
             "positions": rooms.account.positions,
             "account": rooms.account.account,
-            "mark_prices": rooms.market.marks,
+            "mark_prices": rooms.market.newest_marks,
             "trading_rules": rooms.market.rules,
         }
         ages = [

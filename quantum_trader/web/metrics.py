@@ -15,8 +15,9 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
 
-from quantum_trader.domain.reasons import DECISION_PREFIX, INVALID_PREFIX, reason_of
-from quantum_trader.domain.result import Result
+from quantum_trader.alerts.kinds import AlertKind
+from quantum_trader.domain.reasons import DECISION_PREFIX, INVALID_PREFIX, Reason, reason_of
+from quantum_trader.domain.result import Ended, Result
 from quantum_trader.web.metric_readings import Readings
 from quantum_trader.web.view import EngineView
 
@@ -25,6 +26,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 DECISION_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30)
 ORDER_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60)
 OTHER = "other"
+ALERT_OUTCOMES = ("sent", "failed", "suppressed", "dropped")
 INTAKE_REASON = "invalid_field"
 
 
@@ -67,6 +69,16 @@ class Metrics:
             registry=self.registry,
         )
         self._children: dict[tuple[str, str, str], Any] = {}
+        self._begin_at_zero()
+
+    def _begin_at_zero(self) -> None:
+        """Show what alert rules watch before it happens: a counter that appears at 1 shows no increase."""
+        self._plans.labels(Ended.EXPIRED.value, "intake", Reason.EXPIRED.value)
+        for event in KNOWN_EVENTS:
+            self._events.labels(event)
+        for kind in AlertKind:
+            for outcome in ALERT_OUTCOMES:
+                self.alerts.labels(kind.value, outcome)
 
     def count(self, result: Result) -> None:
         """Count a result."""

@@ -93,7 +93,7 @@ def _account(view: EngineView, joined: Joined) -> Check:
 
 
 def _marks(view: EngineView, joined: Joined) -> Check:
-    return _fresh(view, "mark_prices", joined.rooms.market.marks, MARKS_AGE_MS_MAX)
+    return _fresh(view, "mark_prices", joined.rooms.market.newest_marks, MARKS_AGE_MS_MAX)
 
 
 def _rules(_: EngineView, joined: Joined) -> Check:

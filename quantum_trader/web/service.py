@@ -20,7 +20,7 @@ from quantum_trader.joining import Joined
 from quantum_trader.stores.archive import Archive
 from quantum_trader.stores.connection import RedisError
 from quantum_trader.stores.keys import Keys
-from quantum_trader.web import api, changes, health, page
+from quantum_trader.web import api, changes, health, page, plan_intake
 from quantum_trader.web.live import LiveFeed
 from quantum_trader.web.metrics import Metrics
 from quantum_trader.web.server import AddRoutes, HttpServer
@@ -30,7 +30,13 @@ from quantum_trader.web.watch import Watch
 TAKE_EVERY_S = 0.25
 LOOK_EVERY_S = 1.0
 BSC_EVERY_LOOKS = 5
-ROUTES: tuple[AddRoutes, ...] = (health.add_routes, api.add_routes, changes.add_routes, page.add_routes)
+ROUTES: tuple[AddRoutes, ...] = (
+    health.add_routes,
+    api.add_routes,
+    changes.add_routes,
+    plan_intake.add_routes,
+    page.add_routes,
+)
 """Routes of other parts stand here too: one line each."""
 
 logger = structlog.get_logger()
@@ -65,10 +71,11 @@ class WebService:
     async def start(self) -> None:
         """Begin to watch, and to listen unless ``http.enabled`` is false."""
         config = self.view.config
-        log.hide([config.http.token.get_secret_value()])
+        log.hide(one.get_secret_value() for one in (config.http.token, config.http.alert_token))
         log.hide(url.get_secret_value() for url in config.alerts.urls)
         self.desk.start()
-        self._begin(self.view.loop_lag.run(), self._take_on(), self._look_on())
+        self._begin(self.view.loop_lag.run(), self._repeat(self._take, TAKE_EVERY_S))
+        self._begin(self._repeat(self._look, LOOK_EVERY_S))
         if config.http.enabled:
             routes = (self._share, *ROUTES, self.metrics.add_routes, self.live.add_routes)
             self._server = HttpServer(config.http, routes, self._clock)
@@ -97,29 +104,28 @@ class WebService:
     def _share(self, app: web.Application) -> None:
         app[VIEW] = self.view
 
-    async def _take_on(self) -> None:
+    async def _take(self) -> None:
         """Take away the results that were written since, beside the plans and not in their way."""
         newest = self._archive.newest
-        while True:
-            while newest:
-                result, fields = newest.popleft()
-                self.view.feed.keep(result, fields)
-                self.metrics.count(result)
-                self.watch.ended(result)
-            await self._clock.sleep(TAKE_EVERY_S)
+        while newest:
+            result, fields = newest.popleft()
+            self.view.feed.keep(result, fields)
+            self.metrics.count(result)
+            self.watch.ended(result)
 
-    async def _look_on(self) -> None:
-        """Once a second: what is compared over time. A fault in here is logged and never ends it."""
+    async def _repeat(self, work: Callable[[], Awaitable[None]], every_s: float) -> None:
+        """Do ``work`` for ever; a fault in it is logged and ends nothing."""
         while True:
             try:
-                await self._look()
+                await work()
             except RedisError as failed:
                 logger.debug("latch_times_unread", error=str(failed))
             except Exception:
                 logger.exception("watch_broken")
-            await self._clock.sleep(LOOK_EVERY_S)
+            await self._clock.sleep(every_s)
 
     async def _look(self) -> None:
+        """Compare what is compared over time."""
         view = self.view
         view.note_waiting()
         if self._looks % BSC_EVERY_LOOKS == 0:

@@ -13,13 +13,14 @@ from typing import Any
 
 import orjson
 import pytest
+from structlog.testing import capture_logs
 from support.watch import Scene, scene
 
 from quantum_trader.bsc import limits
 from quantum_trader.bsc.audit import PROOFS, Audit, Auditor
 from quantum_trader.bsc.audit_pack import AuditFolder, EvidenceRefused, digest_of, signed_pack
 from quantum_trader.bsc.auditing import AuditCalendar, AuditOffice
-from quantum_trader.bsc.code_proofs import SOURCES, Subject
+from quantum_trader.bsc.code_proofs import PINNED, SOURCES, Subject, thresholds
 from quantum_trader.bsc.events import Event, EventSink
 from quantum_trader.bsc.findings import Verdict
 from quantum_trader.bsc.health import Authority
@@ -110,20 +111,16 @@ async def test_an_exchange_that_does_not_answer_is_inconclusive(stage: Scene) ->
     assert verdicts(await daily(stage, began_ms))["exit-only"] == "INCONCLUSIVE"
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("MAX_LOSS_PCT", Decimal(-5)),
-        ("MAX_DURATION_H", Decimal(96)),
-        ("MAX_MARGIN", Decimal("0.95")),
-        ("POLL_S", 600.0),
-    ],
-)
-async def test_a_planted_threshold_fails(
-    stage: Scene, monkeypatch: pytest.MonkeyPatch, name: str, value: Any
-) -> None:
+@pytest.mark.parametrize("name", sorted(PINNED))
+def test_every_limit_is_pinned(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(limits, name, PINNED[name] + 1)
+    assert thresholds(Subject()).verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize("name", ["MAX_LOSS_PCT", "MAX_DURATION_H", "MAX_MARGIN", "POLL_S"])
+async def test_a_planted_threshold_fails(stage: Scene, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     began_ms = await watched(stage)
-    monkeypatch.setattr(limits, name, value)
+    monkeypatch.setattr(limits, name, PINNED[name] + 1)
     assert failed(await daily(stage, began_ms)) == ["fixed thresholds"]
 
 
@@ -255,12 +252,14 @@ async def test_audits_hold_themselves_every_day_and_every_week_once(stage: Scene
     lifespan = Lifespan(stage.folder)
     calendars = [AuditCalendar(_office(stage), lifespan, stage.folder, stage.clock) for _ in range(2)]
     kinds = []
-    for _ in range(15):
-        stage.clock.move(DAY_MS / 1_000)
-        for calendar in calendars:
-            kinds += [held.audit.kind for held in await calendar.hold_what_is_due()]
+    with capture_logs() as lines:
+        for _ in range(15):
+            stage.clock.move(DAY_MS / 1_000)
+            for calendar in calendars:
+                kinds += [held.audit.kind for held in await calendar.hold_what_is_due()]
     assert (kinds.count("daily"), kinds.count("weekly")) == (15, 2)
     assert len(stage.heard.of(Event.AUDIT)) == 17
+    assert [line["event"] for line in lines].count("bsc_weekly_audit_to_sign") == 2
 
 
 async def test_a_weekly_pack_holds_the_five_proofs_as_json_and_for_people(stage: Scene) -> None:

@@ -40,13 +40,48 @@ def test_inc107_one_copy_of_the_record_restores_the_other(tmp_path: Path, name: 
     assert (tmp_path / FILE).read_bytes() == (tmp_path / COPY).read_bytes()
 
 
-def test_without_a_readable_record_nothing_proves_that_bsc_may_close(tmp_path: Path) -> None:
+def spoil(folder: Path) -> dict[str, bytes]:
+    """Make both records unreadable; returns what they held."""
+    held = {name: (folder / name).read_bytes() for name in (FILE, COPY)}
+    for name in held:
+        (folder / name).write_text("[]")
+    return held
+
+
+def test_a_start_that_can_read_no_record_observes(tmp_path: Path) -> None:
     Lifespan(tmp_path).begin(START_MS)
-    for name in (FILE, COPY):
-        (tmp_path / name).write_text("[]")
+    spoil(tmp_path)
     found = Lifespan(tmp_path).begin(START_MS + DAY_MS)
     assert found.authority(START_MS + DAY_MS) is Authority.OBSERVER
     assert found.demoted_because == UNPROVEN
+
+
+def test_a_record_that_can_be_read_again_counts_again(tmp_path: Path) -> None:
+    before = Lifespan(tmp_path).begin(START_MS)
+    held = spoil(tmp_path)
+    lifespan = Lifespan(tmp_path)
+    for _ in range(2):
+        assert lifespan.begin(START_MS + DAY_MS).demoted_because == UNPROVEN
+    assert (tmp_path / FILE).read_text() == "[]"
+    (tmp_path / COPY).write_bytes(held[COPY])
+    assert lifespan.begin(START_MS + DAY_MS) == before
+    assert (tmp_path / FILE).read_bytes() == held[FILE]
+
+
+def test_what_a_running_bsc_has_read_holds_while_its_records_cannot_be_read(tmp_path: Path) -> None:
+    lifespan = Lifespan(tmp_path)
+    before = lifespan.begin(START_MS)
+    spoil(tmp_path)
+    assert lifespan.begin(START_MS + DAY_MS) == before
+    assert Lifespan(tmp_path).begin(START_MS + DAY_MS) == before
+
+
+def test_a_demotion_holds_while_its_records_cannot_be_read(tmp_path: Path) -> None:
+    lifespan = Lifespan(tmp_path)
+    lifespan.begin(START_MS)
+    lifespan.demote(START_MS, "audit failed")
+    spoil(tmp_path)
+    assert lifespan.begin(START_MS + DAY_MS).demoted_because == "audit failed"
 
 
 def test_days_22_to_30_are_warned_of_once_each(tmp_path: Path) -> None:

@@ -42,6 +42,8 @@ LEFT_OUT = {
     },
     "PositionAdlQuantileEstimationResponse": {"HEDGE"},  # in hedge mode only
     "PlaceMultipleOrdersResponse": {"code", "msg"},  # instead of an order, where one was refused
+    "CancelMultipleOrdersResponse": {"code", "msg", "activatePrice", "priceRate"},
+    "TestOrderResponse": {"avgPrice", "cumQuote", "activatePrice", "priceRate"},  # as for a real order
     "QueryAlgoOrderResponse": {"actualType"},  # once it has been triggered
     "QueryOrderResponse": {"activatePrice", "priceRate"},
     "QueryCurrentOpenOrderResponse": {"activatePrice", "priceRate"},
@@ -54,8 +56,30 @@ LEFT_OUT = {
 NAMED = {"symbol": SYMBOL, "origClientOrderId": "shape"}
 RESTING = {"type": "LIMIT", "timeInForce": "GTC", "quantity": "0.1", "price": "1000.0"}
 WAITING = {"algoType": "CONDITIONAL", "side": "SELL", "type": "STOP_MARKET", "quantity": "0.1"}
-BATCH = json.dumps([{"symbol": SYMBOL, "side": "BUY", **RESTING}])
+BATCH = json.dumps([{"symbol": SYMBOL, "side": "BUY", **RESTING, "newClientOrderId": "listed"}])
+LISTED = json.dumps(["listed"])
+OTHER = {"symbol": "ETHUSDT"}
 SHAPES: list[tuple[str, str, str, dict[str, Any]]] = [
+    ("ChangePositionModeResponse", "POST", "/fapi/v1/positionSide/dual", {"dualSidePosition": "true"}),
+    ("ChangePositionModeResponse", "POST", "/fapi/v1/positionSide/dual", {"dualSidePosition": "false"}),
+    ("ChangeMarginTypeResponse", "POST", "/fapi/v1/marginType", {**OTHER, "marginType": "ISOLATED"}),
+    ("NewOrderResponse", "POST", "/fapi/v1/order", {**OTHER, "type": "MARKET", "quantity": "0.1"}),
+    (
+        "ModifyIsolatedPositionMarginResponse",
+        "POST",
+        "/fapi/v1/positionMargin",
+        {**OTHER, "amount": "1", "type": 1},
+    ),
+    ("MarkPriceResponse1", "GET", "/fapi/v1/premiumIndex", {"symbol": SYMBOL}),
+    ("Ticker24hrPriceChangeStatisticsResponse1", "GET", "/fapi/v1/ticker/24hr", {"symbol": SYMBOL}),
+    ("SymbolPriceTickerResponse1", "GET", "/fapi/v1/ticker/price", {"symbol": SYMBOL}),
+    ("SymbolPriceTickerV2Response1", "GET", "/fapi/v2/ticker/price", {"symbol": SYMBOL}),
+    ("SymbolOrderBookTickerResponse1", "GET", "/fapi/v1/ticker/bookTicker", {"symbol": SYMBOL}),
+    ("NotionalAndLeverageBracketsResponse1", "GET", "/fapi/v1/leverageBracket", {}),
+    ("NotionalAndLeverageBracketsResponse2", "GET", "/fapi/v1/leverageBracket", {"symbol": SYMBOL}),
+    ("GetBnbBurnStatusResponse", "GET", "/fapi/v1/feeBurn", {}),
+    ("ToggleBnbBurnOnFuturesTradeResponse", "POST", "/fapi/v1/feeBurn", {"feeBurn": "false"}),
+    ("TestOrderResponse", "POST", "/fapi/v1/order/test", RESTING),
     ("CheckServerTimeResponse", "GET", "/fapi/v1/time", {}),
     ("ExchangeInformationResponse", "GET", "/fapi/v1/exchangeInfo", {}),
     ("OrderBookResponse", "GET", "/fapi/v1/depth", {"symbol": SYMBOL, "limit": 5}),
@@ -90,6 +114,12 @@ SHAPES: list[tuple[str, str, str, dict[str, Any]]] = [
     ("GetOrderModifyHistoryResponse", "GET", "/fapi/v1/orderAmendment", {"symbol": SYMBOL}),
     ("CancelOrderResponse", "DELETE", "/fapi/v1/order", NAMED),
     ("PlaceMultipleOrdersResponse", "POST", "/fapi/v1/batchOrders", {"batchOrders": BATCH}),
+    (
+        "CancelMultipleOrdersResponse",
+        "DELETE",
+        "/fapi/v1/batchOrders",
+        {"symbol": SYMBOL, "origClientOrderIdList": LISTED},
+    ),
     ("CancelAllOpenOrdersResponse", "DELETE", "/fapi/v1/allOpenOrders", {"symbol": SYMBOL}),
     (
         "NewAlgoOrderResponse",

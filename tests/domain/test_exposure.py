@@ -57,3 +57,16 @@ def test_a_settled_claim_counts_for_readings_older_than_its_settlement(
 def test_margins_add_up() -> None:
     assert claimed_margin_usdt([exposure(margin="1.5"), exposure(margin=2)]) == number("3.5")
     assert claimed_margin_usdt([]) == 0
+
+
+def test_the_sum_that_is_carried_on_is_the_sum() -> None:
+    held = positions(position(2, "BTCUSDT"), position(-1, "ETHUSDT"))
+    for after in (
+        position(3, "BTCUSDT"),
+        position(5, "SOLUSDT"),
+        position(0, "BTCUSDT"),
+        position(0, "XRPUSDT"),
+    ):
+        held = held.with_leg(after)
+        assert held.notional_usdt == sum(one.notional_usdt for one in held.values())
+        assert held.symbols == {leg.symbol for leg in held}

@@ -13,6 +13,7 @@ from support.watch import HOUR_S, Scene, scene
 
 from quantum_trader.bsc.events import Event
 from quantum_trader.bsc.health import State
+from quantum_trader.bsc.lifespan import COPY, FILE, UNPROVEN
 from quantum_trader.bsc.status import StatusFile
 from quantum_trader.domain.trading import PositionSide
 from quantum_trader.exchange.simulator import FaultKind
@@ -245,6 +246,61 @@ async def test_inc102_a_refused_key_makes_bsc_blind_which_is_told_and_it_recover
     stage.venue.faults.clear()
     assert await dog.poll() is State.OK
     assert stage.amount("XRPUSDT") == 0
+
+
+async def test_inc102_keys_refused_for_an_hour_close_nothing_and_blind_once_until_they_work(
+    stage: Scene,
+) -> None:
+    stage.pin("XRPUSDT", stage.price("XRPUSDT"))
+    stage.trade("XRPUSDT", "BUY", 100)
+    dog = await stage.watchdog()
+    assert await dog.poll() is State.OK
+    seen_ms = stage.heard.healths[-1].last_good_poll_ms
+    stage.fault(FaultKind.STATUS_BEFORE, preset="401_key", count=10_000)
+    stage.fall("XRPUSDT", "0.031")
+    states = []
+    for _ in range(60):
+        stage.clock.move(60)
+        states.append(await dog.poll())
+    assert states == [State.DEGRADED] * 2 + [State.BLIND] * 58
+    assert stage.heard.healths[-1].last_good_poll_ms == seen_ms
+    assert len(stage.heard.of(Event.BLIND)) == 1
+    assert stage.own_orders == []
+    stage.venue.faults.clear()
+    stage.clock.move(60)
+    assert await dog.poll() is State.OK
+    assert stage.amount("XRPUSDT") == 0
+
+
+async def test_an_unreadable_activation_at_the_start_reports_breaches_and_closes_nothing(
+    stage: Scene,
+) -> None:
+    await stage.watchdog()
+    for name in (FILE, COPY):
+        (stage.folder / name).write_text("{")
+    stage.pin("XRPUSDT", stage.price("XRPUSDT"))
+    stage.trade("XRPUSDT", "BUY", 100)
+    stage.fall("XRPUSDT", "0.031")
+    dog = await stage.watchdog()
+    assert await dog.poll() is State.OK
+    assert stage.amount("XRPUSDT") == 100
+    assert stage.heard.of(Event.HEALTH_CHECK)[-1]["breaches"] == ["XRPUSDT MAX_LOSS_BREACH"]
+    assert [told["because"] for told in stage.heard.of(Event.DEMOTED)] == [UNPROVEN]
+
+
+async def test_an_activation_that_becomes_unreadable_later_keeps_nothing_from_being_closed(
+    stage: Scene,
+) -> None:
+    dog = await stage.watchdog()
+    await dog.poll()
+    for name in (FILE, COPY):
+        (stage.folder / name).write_text("{")
+    stage.pin("XRPUSDT", stage.price("XRPUSDT"))
+    stage.trade("XRPUSDT", "BUY", 100)
+    stage.fall("XRPUSDT", "0.031")
+    await dog.poll()
+    assert stage.amount("XRPUSDT") == 0
+    assert stage.heard.of(Event.DEMOTED) == []
 
 
 async def test_started_in_dry_run_it_reports_and_closes_nothing(stage: Scene) -> None:

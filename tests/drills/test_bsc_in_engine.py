@@ -43,6 +43,16 @@ class Owner:
         self._venue.place(self._account, params, now_ms)
         self._venue.market.pin(symbol, price * Decimal("0.969"), now_ms)
 
+    def falls(self, symbol: str, share: str) -> None:
+        """See the price fall by ``share``, a fraction."""
+        now_ms = self._clock.now_ms()
+        price = self._venue.quote(symbol, now_ms).last
+        self._venue.market.pin(symbol, price * (1 - Decimal(share)), now_ms)
+
+    def deleveraged(self, symbol: str) -> None:
+        """Lose the position to auto-deleveraging."""
+        self._venue.deleverage(self._account, Leg(symbol), self._clock.now_ms())
+
     def amount(self, symbol: str = "XRPUSDT") -> Decimal:
         return self._account.amount(Leg(symbol))
 

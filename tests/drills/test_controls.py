@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from support.house import House, engine, exchange, house, trace_of
+from support.house import NO_STREAMS, House, engine, exchange, house, trace_of
 
 from quantum_trader.cli import main
 from quantum_trader.exchange.simulator import FaultKind
@@ -104,16 +104,17 @@ async def test_inc_45_the_total_counts_the_order_itself_and_nothing_is_free(tmp_
     [("/fapi/v3/account", "account"), ("/fapi/v1/premiumIndex", "marks"), ("/fapi/v1/exchangeInfo", "rules")],
 )
 async def test_inc_46_a_fact_that_cannot_be_read_blocks_an_open_and_no_exit(
-    running: House, endpoint: str, attribute: str
+    tmp_path: Path, endpoint: str, attribute: str
 ) -> None:
-    await running.open()
-    rooms = running.app._joined.rooms  # type: ignore[union-attr]
-    running.fault(FaultKind.STATUS_BEFORE, path=endpoint, preset="500_unknown", count=1000)
-    setattr(rooms.account if attribute == "account" else rooms.market, attribute, None)
-    blocked = await running.open("ADAUSDT", qty=100)
-    assert (blocked["decision"], blocked["executed"]) == ("BLOCKED", "false")
-    assert blocked["reason"] in ("evidence_missing", "mark_price_unavailable")
-    assert (await running.close())["decision"] == "FILLED"
+    async with house(tmp_path, exchange=NO_STREAMS) as running:
+        await running.open()
+        rooms = running.app._joined.rooms  # type: ignore[union-attr]
+        running.fault(FaultKind.STATUS_BEFORE, path=endpoint, preset="500_unknown", count=1000)
+        setattr(rooms.account if attribute == "account" else rooms.market, attribute, None)
+        blocked = await running.open("ADAUSDT", qty=100)
+        assert (blocked["decision"], blocked["executed"]) == ("BLOCKED", "false")
+        assert blocked["reason"] in ("evidence_missing", "mark_price_unavailable")
+        assert (await running.close())["decision"] == "FILLED"
 
 
 @pytest.mark.parametrize("mode", ["testnet", "dry_run"])

@@ -3,14 +3,49 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
-from support.house import House, until
+from support.house import NO_STREAMS, House, house, until
 
 from quantum_trader.domain.order import client_order_id
 from quantum_trader.exchange.simulator import FaultKind
+
+
+@pytest.fixture(params=["rest", "ws"])
+def transport(request: pytest.FixtureRequest) -> str:
+    """How orders are sent: every drill is made over both ways."""
+    return str(request.param)
+
+
+@pytest.fixture
+async def running(tmp_path: Path, transport: str) -> AsyncIterator[House]:
+    """An engine on reads alone, so that a query has to find what the reply did not say."""
+    way = {**NO_STREAMS, "order_transport": transport}
+    async with house(tmp_path, exchange=way) as started:
+        if transport == "ws":
+            await until_orders_go_over_ws(started)
+        yield started
+
+
+@pytest.fixture
+async def following(tmp_path: Path, transport: str) -> AsyncIterator[House]:
+    """An engine that hears the user data stream, too."""
+    async with house(tmp_path, exchange={"order_transport": transport}) as started:
+        await started.until_live()
+        yield started
+
+
+async def until_orders_go_over_ws(house: House) -> None:
+    """Wait until the WebSocket API is connected."""
+
+    async def is_live() -> bool:
+        return bool(house.streams["orders"]["live"])
+
+    await until(is_live, 30, "the WebSocket API")
 
 
 async def orders_of(house: House, symbol: str = "XRPUSDT") -> list[dict[str, Any]]:
@@ -79,6 +114,43 @@ async def test_inc_08_an_order_invisible_for_a_while_is_not_declared_missing(run
     result = await running.open("XRPUSDT", qty=20)
     assert (result["decision"], result["executed"]) == ("FILLED", "true")
     assert len(await orders_of(running)) == 1
+
+
+@pytest.mark.parametrize(("kind", "rule"), EXECUTED_AND_LOST)
+async def test_inc_12_the_stream_ends_an_order_whose_reply_and_queries_say_nothing(
+    following: House, kind: FaultKind, rule: dict[str, Any]
+) -> None:
+    following.spoil_order(kind, **rule)
+    following.fault(
+        FaultKind.STATUS_BEFORE, method="GET", path="/fapi/v1/order", preset="500_unknown", count=1000
+    )
+    result = await following.open("XRPUSDT", qty=20)
+    assert (result["decision"], Decimal(result["filled_qty"])) == ("FILLED", 20)
+    assert Decimal(result["avg_price"]) > 0
+    assert len(await orders_of(following)) == 1
+
+
+@pytest.mark.parametrize("ms", [0, 400], ids=["reply first", "stream first"])
+async def test_inc_12_reply_and_stream_in_either_order_give_the_same_single_result(
+    following: House, ms: int
+) -> None:
+    """The fault holds the reply back when the order is executed already, or holds the events back."""
+    if ms:
+        following.spoil_order(FaultKind.TIMEOUT_AFTER, ms=ms)
+    else:
+        following.fault(FaultKind.STREAM_LATE, path="/private", ms=300, count=50)
+    following.fault(FaultKind.STREAM_DOUBLE, path="/private", count=50)
+    opened = await following.open("XRPUSDT", qty=20)
+    closed = await following.close("XRPUSDT")
+    assert [(r["decision"], Decimal(r["filled_qty"])) for r in (opened, closed)] == [("FILLED", 20)] * 2
+
+    async def is_counted_once() -> bool:
+        rooms = following.app._joined.rooms  # type: ignore[union-attr]
+        return not rooms.account.positions.value and not any(rooms.ledger.amounts().values())
+
+    await until(is_counted_once, 20, "a flat ledger and flat positions")
+    assert len(await following.results()) == 2
+    assert await following.events("RECONCILED") == []
 
 
 async def test_inc_90_a_timestamp_refusal_is_signed_anew_once(running: House) -> None:

@@ -77,3 +77,14 @@ def test_live_legs_are_named_for_every_symbol_that_has_a_claim() -> None:
     book.add(exposure("p", "BTCUSDT"), NOW_MS)
     held = positions(position(-2, "BTCUSDT"), position(1))
     assert book.positions_of_claims(held) == {leg("BTCUSDT"): number(200)}
+
+
+def test_settled_claims_count_by_epoch_whatever_order_they_came_back_in() -> None:
+    book = ClaimBook()
+    for epoch in (2, 1, 3):
+        book.settled(exposure(f"p{epoch}", margin=epoch), epoch)
+    assert [claim.plan_id for claim in book.unseen(1)] == ["p2", "p3"]
+    assert [book.unseen_margin_usdt(epoch) for epoch in (0, 1, 2, 3)] == [6, 5, 3, 0]
+    book.forget(["p2"])
+    assert [book.unseen_margin_usdt(epoch) for epoch in (0, 1, 2, 3)] == [4, 3, 3, 0]
+    assert book.seen_everywhere(3, 3) == ["p1", "p3"]

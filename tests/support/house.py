@@ -28,7 +28,7 @@ from quantum_trader.exchange.simulator import (
     FaultRule,
     SimulatorSettings,
 )
-from quantum_trader.exchange.simulator.gateway import Gateway, Request
+from quantum_trader.exchange.simulator.gateway import ROUTES, Gateway, Request
 from quantum_trader.stores.address import embedded_url
 from quantum_trader.stores.codec import decode, encode
 from quantum_trader.stores.keys import Keys
@@ -54,25 +54,35 @@ EXCHANGE_QUICK: dict[str, Any] = {
     "not_placed_lag_s": "0.3",
 }
 
+NO_STREAMS = {"stream_url": "ws://127.0.0.1:9"}  # nobody listens there: an engine on reads alone
+
 _numbers = itertools.count(1)
 
 
 @dataclass
 class Wire:
-    """Every order request that arrived at the exchange, as sent."""
+    """Every order request that arrived at the exchange, as sent, and how many over the WebSocket API."""
 
     orders: list[dict[str, str]] = field(default_factory=list)
+    over_ws: int = 0
 
     def watch(self, gateway: Gateway) -> None:
-        """Record the orders that ``gateway`` is handed."""
-        handle = gateway.handle
+        """Record the orders that ``gateway`` is handed, by REST and by the WebSocket API."""
+        handle, counted = gateway.handle, gateway.counted
 
         def recording(request: Request, *args: Any, **kwargs: Any) -> Any:
             if request.method == "POST" and request.path == "/fapi/v1/order":
                 self.orders.append(request.params())
             return handle(request, *args, **kwargs)
 
+        def recording_ws(route: Any, call: Any, peer: str) -> Any:
+            if route is ROUTES["POST", "/fapi/v1/order"] and peer.startswith("ws:"):
+                self.orders.append(dict(call.params))
+                self.over_ws += 1
+            return counted(route, call, peer)
+
         gateway.handle = recording  # type: ignore[method-assign]
+        gateway.counted = recording_ws  # type: ignore[method-assign]
 
 
 @asynccontextmanager
@@ -136,12 +146,29 @@ class House:
         self.venue.faults.add(FaultRule(kind, **rule))
 
     def spoil_order(self, kind: FaultKind, **rule: Any) -> None:
-        """Let the next order request go wrong."""
-        self.fault(kind, method="POST", path="/fapi/v1/order", **rule)
+        """Let the next order request go wrong, on the way that orders take."""
+        over_ws = self.app.config.exchange.order_transport == "ws"
+        method, path = ("WS", "order.place") if over_ws else ("POST", "/fapi/v1/order")
+        self.fault(kind, method=method, path=path, **rule)
 
     async def cli(self, command: Any, words: list[str], runner: Any) -> Any:
         """Run a command in a thread of its own, as it has an event loop of its own; returns its result."""
         return await asyncio.to_thread(runner.invoke, command, words)
+
+    async def until_live(self) -> None:
+        """Wait until every stream that the engine keeps is live."""
+
+        async def all_live() -> bool:
+            status = self.streams
+            return bool(status) and all(link["live"] for link in status.values())
+
+        await until(all_live, 30, "live streams")
+
+    @property
+    def streams(self) -> dict[str, Any]:
+        """What the engine says of its streams."""
+        joined = self.app._joined
+        return joined.streams.status() if joined is not None else {}
 
     def watch(self) -> Wire:
         """Record every order request from now on."""

@@ -8,7 +8,7 @@ from typing import Final
 from quantum_trader.domain.trading import Leg, PositionSide
 from quantum_trader.exchange.simulator.brackets import notional_cap
 from quantum_trader.exchange.simulator.model import Account
-from quantum_trader.exchange.simulator.replies import Body, plain, usdt
+from quantum_trader.exchange.simulator.replies import Body, number, plain, usdt
 from quantum_trader.exchange.simulator.valuation import (
     Balances,
     LegValue,
@@ -177,7 +177,7 @@ def bracket_rows(symbol: str) -> Body:
                 "notionalCap": int(row.cap),
                 "notionalFloor": int(row.floor),
                 "maintMarginRatio": float(row.rate),
-                "cum": float(row.cum),
+                "cum": number(row.cum),
             }
             for row in brackets_of(symbol)
         ],

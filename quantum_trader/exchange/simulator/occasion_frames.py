@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from quantum_trader.exchange.simulator.calls import Call
 from quantum_trader.exchange.simulator.market_frames import USD_MARGINED
-from quantum_trader.exchange.simulator.replies import Body, average_price, plain
+from quantum_trader.exchange.simulator.replies import Body, average_price, number, plain
 from quantum_trader.exchange.simulator.symbols import SymbolSpec, exchange_info_row
 from quantum_trader.exchange.simulator.valuation import brackets_of
 
@@ -64,7 +64,7 @@ def _brackets(spec: SymbolSpec) -> list[Body]:
             "bnf": int(step.floor),
             "bnc": int(step.cap),
             "mmr": float(step.rate),
-            "cf": float(step.cum),
+            "cf": number(step.cum),
             "mi": leverage_min,
             "ma": step.leverage,
         }

@@ -1,8 +1,9 @@
 """What time does to an account: resting orders fill or expire, funding falls due, liquidation.
 
 Theory of operation. Nothing runs in the background. Before the venue answers about an account it
-lets time pass for it up to now, in this order: funding for every due moment, expiries, fills of
-resting orders that the price has passed in between, triggers of conditional orders, liquidation.
+lets time pass for it up to now, in this order: funding for every due moment, expiries (each after the
+fills that came before it), fills of resting orders that the price has passed in between, triggers of
+conditional orders, liquidation.
 Looking more often than every ``CHECK_MS`` changes nothing that matters and is skipped, unless a
 price was set by hand.
 """
@@ -59,7 +60,7 @@ class Passage:
         if account.countdowns:
             self._end_countdowns(account, since_ms, now_ms)
         if account.open_orders:
-            self._expire_orders(account, now_ms)
+            self._expire_orders(account, since_ms, now_ms)
             self._fill_resting(account, since_ms, now_ms)
         if account.open_algos or account.triggered_algos:
             self._algos.look(account, max(since_ms, now_ms - _LOOK_BACK_MS), now_ms)
@@ -93,10 +94,13 @@ class Passage:
             for order in account.open_on(symbol):
                 self._desk.finish(account, order, OrderStatus.CANCELED, 0, due_ms)
 
-    def _expire_orders(self, account: Account, now_ms: int) -> None:
-        for order in list(account.open_orders.values()):
-            if 0 < order.good_till_ms <= now_ms:
-                self._desk.finish(account, order, OrderStatus.EXPIRED, 0, now_ms)
+    def _expire_orders(self, account: Account, since_ms: int, now_ms: int) -> None:
+        due = [order for order in account.open_orders.values() if 0 < order.good_till_ms <= now_ms]
+        for end_ms in sorted({max(since_ms, order.good_till_ms) for order in due}):
+            self._fill_resting(account, since_ms, end_ms)  # what was in time
+            for order in due:
+                if order.good_till_ms <= end_ms and not order.status.is_final:
+                    self._desk.finish(account, order, OrderStatus.EXPIRED, 0, end_ms)
 
     def _fill_resting(self, account: Account, since_ms: int, now_ms: int) -> None:
         from_ms = max(since_ms, now_ms - _LOOK_BACK_MS)

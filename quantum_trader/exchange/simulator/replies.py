@@ -24,6 +24,11 @@ def usdt(amount: Decimal) -> str:
     return f"{money(amount):f}"
 
 
+def number(amount: Decimal) -> int | float:
+    """A JSON number where the real venue sends one; whole ones without a point."""
+    return int(amount) if amount == amount.to_integral() else float(amount)
+
+
 def average_price(order: Order) -> Decimal:
     """Σ price × quantity / quantity of the order's fills; 0 without one."""
     if order.executed == 0:

@@ -12,7 +12,7 @@ from quantum_trader.exchange.simulator.model import Order
 from quantum_trader.exchange.simulator.order_routes import in_window, let_pass, signed
 from quantum_trader.exchange.simulator.parameters import Params, boolean, decimal, integer, limit
 from quantum_trader.exchange.simulator.passage import ADL_ID, LIQUIDATION_PREFIX
-from quantum_trader.exchange.simulator.replies import Body, listed
+from quantum_trader.exchange.simulator.replies import Body, listed, number
 
 _FORCED_IDS: Final = {"LIQUIDATION": LIQUIDATION_PREFIX, "ADL": ADL_ID}
 _FORCE_ROWS: Final = 50
@@ -30,9 +30,12 @@ def change_position_margin(call: Call) -> Body:
         raise missing("type")
     leg = Leg(call.spec().symbol, _position_side(call))
     call.venue.move_margin(call.account, leg, amount if kind == 1 else -amount, call.now_ms)
-    # The real venue answers a JSON number here.
-    number: int | float = int(amount) if amount == amount.to_integral() else float(amount)
-    return {"amount": number, "code": 200, "msg": "Successfully modify position margin.", "type": kind}
+    return {
+        "amount": number(amount),
+        "code": 200,
+        "msg": "Successfully modify position margin.",
+        "type": kind,
+    }
 
 
 def _position_side(call: Call) -> PositionSide:
@@ -92,6 +95,18 @@ def set_asset_mode(call: Call) -> Body:
     raise RefusedError(-1020 if boolean(call.params, "multiAssetsMargin") else -4171)
 
 
+def fee_burn(call: Call) -> Body:  # noqa: ARG001 -- a handler answers a call
+    """``GET /fapi/v1/feeBurn``: fees are paid in USDT here."""
+    return {"feeBurn": False}
+
+
+def set_fee_burn(call: Call) -> Body:
+    """``POST /fapi/v1/feeBurn``: there is no BNB to pay with."""
+    if boolean(call.params, "feeBurn"):
+        raise RefusedError(-1020)
+    return {"code": 200, "msg": "success"}
+
+
 def _one_or_ten(params: Params) -> int:
     return 1 if params.get("symbol") else 10
 
@@ -105,5 +120,7 @@ ROUTES: Final[dict[tuple[str, str], Route]] = {
     ("GET", "/fapi/v1/forceOrders"): signed(force_orders, _force_weight),
     ("GET", "/fapi/v1/apiTradingStatus"): signed(trading_status, _one_or_ten),
     ("GET", "/fapi/v1/adlQuantile"): signed(adl_quantile, 5),
+    ("GET", "/fapi/v1/feeBurn"): signed(fee_burn, 30),
+    ("POST", "/fapi/v1/feeBurn"): signed(set_fee_burn, 1, "feeBurn"),
     ("POST", "/fapi/v1/multiAssetsMargin"): signed(set_asset_mode, 1, "multiAssetsMargin"),
 }

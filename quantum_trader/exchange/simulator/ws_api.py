@@ -174,12 +174,18 @@ class ApiSession:
         }
 
 
-def spoiled(request: ApiRequest, reply: Reply) -> bytes:
-    """The reply of a fault rule in the envelope of the WebSocket API."""
+def spoiled(request: ApiRequest, reply: Reply, now_ms: int) -> bytes:
+    """The reply of a fault rule in the envelope of the WebSocket API.
+
+    ``Retry-After`` becomes the time until which to wait, as on the spot venue.
+    """
     try:
         error = orjson.loads(reply.body)
     except orjson.JSONDecodeError:
         error = {"code": 0, "msg": reply.body.decode()}
+    if "Retry-After" in reply.headers:
+        wait_ms = 1000 * int(reply.headers["Retry-After"])
+        error["data"] = {"serverTime": now_ms, "retryAfter": now_ms + wait_ms}
     return orjson.dumps({"id": request.request_id, "status": reply.status, "error": error})
 
 

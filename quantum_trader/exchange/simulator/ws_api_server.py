@@ -95,4 +95,4 @@ class _Connection:
         if rule.kind in HOLDS | RESETS:
             self.line.abort()
             return
-        self.line.put(spoiled(request, rule.reply(self._now_ms())))
+        self.line.put(spoiled(request, rule.reply(self._now_ms()), self._now_ms()))

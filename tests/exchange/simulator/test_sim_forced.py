@@ -98,6 +98,22 @@ def liquidated(desk: Any) -> None:
     desk.call("GET", "/fapi/v3/account")
 
 
+def test_forced_orders_have_the_fields_of_the_official_model(desk: Any) -> None:
+    liquidated(desk)
+    (row,) = desk.call("GET", "/fapi/v1/forceOrders", symbol="BTCUSDT")
+    assert set(row) == {
+        *("orderId", "symbol", "pair", "status", "clientOrderId", "price", "avgPrice", "origQty"),
+        *("executedQty", "cumQuote", "cumBase", "timeInForce", "type", "reduceOnly", "closePosition"),
+        *("side", "positionSide", "stopPrice", "workingType", "origType", "time", "updateTime"),
+    }
+
+
+def test_fees_are_paid_in_usdt(desk: Any) -> None:
+    assert desk.call("GET", "/fapi/v1/feeBurn") == {"feeBurn": False}
+    assert desk.call("POST", "/fapi/v1/feeBurn", feeBurn="false")["code"] == 200
+    assert desk.code("POST", "/fapi/v1/feeBurn", feeBurn="true") == -1020
+
+
 def test_a_liquidation_is_told_on_the_force_order_streams_once(desk: Any) -> None:
     names = ("btcusdt@forceOrder", "!forceOrder@arr", "ethusdt@forceOrder")
     feeds = [Feed(desk.venue, topic_of(name), desk.now_ms) for name in names]  # type: ignore[arg-type]

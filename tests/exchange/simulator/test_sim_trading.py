@@ -229,6 +229,23 @@ class TestLimitOrders:
         assert queried(desk, order)["status"] == "CANCELED"
         assert desk.code("GET", "/fapi/v1/openOrder", **params) == -2013
 
+    def test_what_was_reached_before_its_date_is_filled_although_nobody_looked(self, desk: Any) -> None:
+        begun_ms = desk.now_ms
+        terms = {"timeInForce": "GTD", "goodTillDate": begun_ms + 700_000}
+        reached, missed = (
+            desk.limit("BUY", "0.1", "49000", **terms),
+            desk.limit("BUY", "0.1", "48000", **terms),
+        )
+        for after_ms, price in ((300_000, 48_900), (400_000, 50_000), (750_000, 47_000)):
+            desk.now_ms = begun_ms + after_ms
+            desk.pin("BTCUSDT", price)
+        desk.now_ms = begun_ms + 800_000
+        statuses = [
+            desk.call("GET", "/fapi/v1/order", symbol="BTCUSDT", orderId=order["orderId"])["status"]
+            for order in (reached, missed)
+        ]
+        assert statuses == ["FILLED", "EXPIRED"]
+
     def test_good_till_date_expires(self, desk: Any) -> None:
         until_ms = desk.now_ms // 1000 * 1000 + 700_000
         order = desk.limit("BUY", "0.1", "49000", timeInForce="GTD", goodTillDate=until_ms)

@@ -1,0 +1,44 @@
+"""Our order client: the exchange's entry port, as the pipeline uses it."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from decimal import Decimal
+from typing import Any
+
+import uvloop
+from order_loop import QUANTITY, SYMBOL, serve
+
+from quantum_trader.domain.clock import SystemClock
+from quantum_trader.domain.order import Accepted, Claimed, OpenOrder, client_order_id
+from quantum_trader.domain.trading import Leg, Side
+from quantum_trader.exchange.binance import connect
+from quantum_trader.exchange.settings import ExchangeSettings
+
+_numbers = itertools.count(1)
+
+
+async def main(url: str, transport: str, key: str, secret: str) -> None:
+    settings: dict[str, Any] = {"rest_url": url, "api_key": key, "api_secret": secret}
+    if transport == "ws":
+        settings |= {"order_transport": "ws", "ws_api_url": url.replace("http://", "ws://") + "/ws-fapi/v1"}
+    exchange = connect(ExchangeSettings(**settings), SystemClock())
+    await exchange.clock.measure()
+
+    async def send(side: str) -> None:
+        plan_id = f"loop-{next(_numbers)}"
+        order = OpenOrder(
+            Leg(SYMBOL),
+            Side(side),
+            Decimal(QUANTITY),
+            client_order_id(plan_id),
+            exchange.clock.signing_time_ms(),
+        )
+        outcome = await exchange.entry.open_position(Claimed.granted(order, plan_id, 1))
+        assert isinstance(outcome, Accepted), outcome
+
+    await serve(send)
+
+
+uvloop.run(main(*sys.argv[1:5]))

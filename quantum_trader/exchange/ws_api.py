@@ -1,0 +1,198 @@
+"""Requests over the WebSocket API (BINANCE.md 9): one connection, replies found by their ids.
+
+A request is written to one open socket and to nothing else. From then on there is a reply, or the
+request may have been carried out: a time-out and a lost connection are both ``may_have_been_sent``.
+A reply becomes a ``Reply`` as REST would have given it, so the one table of outcomes and the one weight
+budget judge both. A reply that comes too late, or names no id, answers nothing: who waits is
+told by a query instead.
+
+An Ed25519 key logs the session on, after which requests carry neither key nor signature; where
+that fails, and with every other kind of key, each request is signed by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+import structlog
+
+from quantum_trader.concurrency import end_tasks
+from quantum_trader.domain.clock import Clock
+from quantum_trader.exchange.endpoints import Endpoint
+from quantum_trader.exchange.errors import ExchangeError, ExchangeRefused, ExchangeUnreachable
+from quantum_trader.exchange.reads import timing_params
+from quantum_trader.exchange.replies import Reply
+from quantum_trader.exchange.rest import Params, refuse_over_budget
+from quantum_trader.exchange.server_clock import ServerClock
+from quantum_trader.exchange.settings import ExchangeSettings
+from quantum_trader.exchange.signing import Ed25519Signer, signer_for
+from quantum_trader.exchange.streams.link import Link, LinkTerms
+from quantum_trader.exchange.streams.socket import Socket
+from quantum_trader.exchange.weight import Priority, WeightBudget
+
+TERMS = LinkTerms(silent_s_max=6.0)
+LOG_ON = "session.logon"
+_INTEGERS = frozenset({"recvWindow", "timestamp"})
+_UNITS = {"SECOND": "s", "MINUTE": "m", "HOUR": "h", "DAY": "d"}
+
+log = structlog.get_logger()
+
+
+class WsApi:
+    """One account's connection; ``start`` it inside the running event loop and ``stop`` it.
+
+    Raises ``ValueError`` when the API secret cannot be used.
+    """
+
+    def __init__(
+        self, settings: ExchangeSettings, weight: WeightBudget, server_clock: ServerClock, clock: Clock
+    ) -> None:
+        self._settings = settings
+        self._weight = weight
+        self._server_clock = server_clock
+        self._signer = signer_for(settings.api_secret)
+        self._pending: dict[int, asyncio.Future[Reply]] = {}
+        self._ids = itertools.count(1)
+        self._logged_on: Socket | None = None
+        self._running: list[asyncio.Task[None]] = []
+        self.link = Link("orders", self._find_url, self._receive, clock, TERMS, greet=self._greet)
+
+    def start(self) -> None:
+        """Begin to keep the connection."""
+        self._running = [asyncio.create_task(self.link.run(), name="WebSocket API")]
+
+    async def stop(self) -> None:
+        """Close it; requests in flight fail."""
+        await end_tasks(self._running)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a request that is made now can be written to a socket that is alive."""
+        socket = self.link.socket
+        return self.link.is_live and socket is not None and socket.is_open
+
+    async def send(self, endpoint: Endpoint, params: Params, *, priority: Priority) -> Reply:
+        """Send one request under its name here and return the reply, whatever its status.
+
+        Raises ``HeldBack`` when the budget does not allow it, ``ExchangeUnreachable`` when the
+        connection fails; ``may_have_been_sent`` is False only where there was none to write to.
+        """
+        refuse_over_budget(self._weight, endpoint, endpoint.weight, priority)
+        socket = self.link.socket
+        if socket is None or not socket.is_open:
+            raise ExchangeUnreachable(endpoint.ws_method, "not connected", may_have_been_sent=False)
+        with self._weight.in_flight(0, endpoint.orders):
+            reply = await self._answered(socket, endpoint.ws_method, self._authorised(socket, params))
+            self._weight.observe(reply)
+        return reply
+
+    # -- the session
+
+    async def _find_url(self) -> str:
+        return self._settings.ws_api_url
+
+    async def _greet(self, socket: Socket) -> None:
+        """Log the session on, where the key can."""
+        if not isinstance(self._signer, Ed25519Signer):
+            return
+        timing = timing_params(self._settings.recv_window_ms, self._server_clock.signing_time_ms())
+        try:
+            reply = await self._answered(socket, LOG_ON, self._signed(timing))
+            if not reply.is_success:
+                raise ExchangeRefused(LOG_ON, reply)
+        except ExchangeError as failed:
+            log.warning("session_logon_failed", error=str(failed), instead="each request is signed")
+        else:
+            self._logged_on = socket
+
+    def _authorised(self, socket: Socket, params: Params) -> dict[str, Any]:
+        return _typed(dict(params)) if socket is self._logged_on else self._signed(params)
+
+    def _signed(self, params: Params) -> dict[str, Any]:
+        """Return ``params`` with key and signature over all of them, sorted, as they are (BINANCE.md 2)."""
+        texts = {**dict(params), "apiKey": self._settings.api_key}
+        payload = "&".join(f"{name}={text}" for name, text in sorted(texts.items()))
+        return {**_typed(texts), "signature": self._signer.sign(payload.encode())}
+
+    # -- the wire
+
+    async def _answered(self, socket: Socket, method: str, params: Mapping[str, Any]) -> Reply:
+        """Write one request and await its reply; ``ExchangeUnreachable`` where none comes."""
+        request_id = next(self._ids)
+        reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._pending[request_id] = reply
+        ended: asyncio.Future[Any] = asyncio.ensure_future(socket.ended.wait())
+        awaited: set[asyncio.Future[Any]] = {reply, ended}
+        try:
+            socket.send(orjson.dumps({"id": request_id, "method": method, "params": params}))
+            await asyncio.wait(
+                awaited,
+                timeout=self._settings.request_timeout_s,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            if not reply.done():
+                why = "connection lost" if ended.done() else "timed out"
+                raise ExchangeUnreachable(method, why, may_have_been_sent=True)
+            return reply.result()
+        finally:
+            ended.cancel()
+            del self._pending[request_id]
+
+    def _receive(self, frame: bytes) -> None:
+        try:
+            content = orjson.loads(frame)
+        except orjson.JSONDecodeError:
+            content = None
+        if not isinstance(content, dict):
+            log.warning("stream_frame_unreadable", stream=self.link.name)
+        elif "status" in content:
+            self._take_reply(content)
+        elif _is_shutdown(content):
+            self.link.renew()
+
+    def _take_reply(self, content: Mapping[str, Any]) -> None:
+        request_id = content.get("id")
+        waiting = self._pending.get(request_id) if type(request_id) is int else None
+        if waiting is not None and not waiting.done():
+            waiting.set_result(self._reply(content))
+        elif request_id is None:  # the session's key was revoked; which request it answers is not said
+            self.link.condemn("an answer without id: the session is not known any more")
+
+    def _reply(self, content: Mapping[str, Any]) -> Reply:
+        status = content["status"] if type(content["status"]) is int else 0
+        body = orjson.dumps(content.get("result", content.get("error")))
+        if self._settings.api_key:
+            body = body.replace(self._settings.api_key.encode(), b"[key]")
+        return Reply(status, self._headers(content), body)
+
+    def _headers(self, content: Mapping[str, Any]) -> dict[str, str]:
+        """Return counts of orders, and how long to wait, under the names that REST gives them.
+
+        The weight is a count of its own and none of REST's (BINANCE.md 3).
+        """
+        rows = content.get("rateLimits")
+        headers = {}
+        for row in rows if isinstance(rows, list) else ():
+            if isinstance(row, dict) and row.get("rateLimitType") == "ORDERS":
+                unit = _UNITS.get(str(row.get("interval")), "")
+                headers[f"x-mbx-order-count-{row.get('intervalNum')}{unit}"] = str(row.get("count"))
+        error = content.get("error")
+        data = error.get("data") if isinstance(error, dict) else None
+        until_ms = data.get("retryAfter") if isinstance(data, dict) else None
+        if type(until_ms) is int:
+            wait_ms = max(0, until_ms - self._server_clock.signing_time_ms())
+            headers["retry-after"] = str(-(-wait_ms // 1000))
+        return headers
+
+
+def _typed(texts: Mapping[str, str]) -> dict[str, Any]:
+    return {name: int(text) if name in _INTEGERS else text for name, text in texts.items()}
+
+
+def _is_shutdown(content: Mapping[str, Any]) -> bool:
+    event = content.get("event", content)
+    return isinstance(event, dict) and event.get("e") == "serverShutdown"

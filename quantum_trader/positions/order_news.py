@@ -1,0 +1,72 @@
+"""What the user data stream told about orders, kept until whoever follows one asks for it.
+
+A fill may be told before the reply to its order is there, so the newest orders are remembered
+whether or not anyone waits for them yet. Nobody has to listen to the stream for an order to end: an
+order of which nothing was told is asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from quantum_trader.domain.order import OrderState, furthest
+
+REMEMBERED_MAX = 2_000
+TOLD_WITHIN_S = 5
+
+
+class OrderNews:
+    """The newest word on each of the orders told last, by client order id."""
+
+    def __init__(self) -> None:
+        self._told: OrderedDict[str, OrderState] = OrderedDict()
+        self._waiting: dict[str, list[asyncio.Event]] = {}
+        self._expected: dict[str, float] = {}
+        self.is_live = False
+
+    def tell(self, order: OrderState) -> None:
+        """Take over what an event says, however late or often it says it."""
+        name = order.client_order_id
+        known = self._told.get(name)
+        self._told[name] = order if known is None else furthest(known, order)
+        self._told.move_to_end(name)
+        if len(self._told) > REMEMBERED_MAX:
+            self._told.popitem(last=False)
+        for event in self._waiting.get(name, ()):
+            event.set()
+
+    def of(self, client_order_id: str) -> OrderState | None:
+        """Return the newest word on the order; None where the stream told nothing of it."""
+        return self._told.get(client_order_id)
+
+    @contextmanager
+    def watch(self, client_order_id: str) -> Iterator[asyncio.Event]:
+        """Yield an event that is set whenever something is told of the order."""
+        event = asyncio.Event()
+        self._waiting.setdefault(client_order_id, []).append(event)
+        try:
+            yield event
+        finally:
+            self._waiting[client_order_id].remove(event)
+            if not self._waiting[client_order_id]:
+                del self._waiting[client_order_id]
+
+    def expect(self, client_order_id: str, now_s: float) -> None:
+        """Note that the order was filled, which a live stream tells within seconds."""
+        if self.is_live and client_order_id not in self._told and len(self._expected) < REMEMBERED_MAX:
+            self._expected.setdefault(client_order_id, now_s + TOLD_WITHIN_S)
+
+    def has_missed(self, now_s: float) -> bool:
+        """Whether the stream failed to tell of a fill: then it is deaf, however lively (INC-88)."""
+        due = [name for name, due_s in self._expected.items() if now_s >= due_s or name in self._told]
+        missed = [name for name in due if name not in self._told]
+        for name in due:
+            del self._expected[name]
+        return bool(missed)
+
+    def restart(self) -> None:
+        """Expect nothing of a stream that has just become live: it tells only what is to come."""
+        self._expected.clear()

@@ -1,0 +1,1 @@
+"""Around the chain: signals become plans, exits are proposed. Producers write plans and nothing else."""
