@@ -15,6 +15,7 @@ import structlog
 
 from quantum_trader import __version__, log
 from quantum_trader.bsc.service import BscService, Outlet, open_offices
+from quantum_trader.concurrency import end_tasks
 from quantum_trader.config import Config, TradingMode, load_config
 from quantum_trader.credentials import Credentials, load_credentials
 from quantum_trader.domain.clock import Clock, SystemClock
@@ -111,8 +112,7 @@ class App:
                 self._garbage.start()
                 await stopping
             else:
-                starting.cancel()
-                await asyncio.gather(starting, return_exceptions=True)
+                await end_tasks([starting])
         finally:
             stopping.cancel()
             self._garbage.stop()
