@@ -3,9 +3,6 @@
 
 PYTHON ?= python3
 ARGS ?=
-SEEDS ?= 100
-PLANS ?= 500
-FIRST ?= 1
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --no-input
@@ -57,11 +54,11 @@ bench-memory: $(VENV)/.dev ## Let many plans through and watch the memory (PLANS
 	@$(BIN)/python bench/memory.py --plans $(or $(PLANS),1000000) $(ARGS)
 
 simulate: $(VENV)/.dev ## Run the whole engine by seed, with faults (SEEDS=100 PLANS=500 JOBS=2; SEED=7 TRACE=1)
-	@PYTHONPATH=tests $(BIN)/python -m simulation.run --plans $(PLANS) --first $(FIRST) $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) \
+	@PYTHONPATH=tests $(BIN)/python -m simulation.run --plans $(or $(PLANS),500) --first $(or $(FIRST),1) $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),100)) \
 	  $(if $(JOBS),--jobs $(JOBS)) $(if $(TRACE),--trace) $(ARGS)
 
 simulate-bugs: $(VENV)/.dev ## Plant known bugs one by one, and show which seed finds each (BUGS="name name")
-	@PYTHONPATH=tests $(BIN)/python -m simulation.run --first $(FIRST) --bugs $(BUGS)
+	@PYTHONPATH=tests $(BIN)/python -m simulation.run --first $(or $(FIRST),1) --bugs $(BUGS)
 
 docs: $(VENV)/.dev ## Rewrite what is generated from the code: config.toml, docs/reasons.md
 	@$(BIN)/python scripts/reference.py

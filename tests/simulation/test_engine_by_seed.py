@@ -1,4 +1,4 @@
-"""The whole engine by seed, as far as every run of the tests has time for it; ``make simulate`` is the long way."""
+"""The whole engine by seed, as far as every test run has time for it; all of it: ``make simulate``."""
 
 from __future__ import annotations
 

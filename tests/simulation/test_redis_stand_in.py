@@ -88,6 +88,8 @@ def commands(rng: random.Random) -> Iterator[tuple[object, ...]]:
                 ("SET", key, number, "PX", 100_000),
                 ("SET", key, number, "EX", 100, "NX"),
                 ("INCR", key),
+                ("RPUSH", key, number, field),
+                ("LPOP", key, 1 + number),
                 ("DEL", key, field),
                 ("EXISTS", key, rng.choice(KEYS)),
                 ("TYPE", key),

@@ -31,6 +31,7 @@ KINDS: tuple[tuple[type, bytes], ...] = (
     (bytes, b"string"),
     (ZSet, b"zset"),
     (Stream, b"stream"),
+    (list, b"list"),
     (dict, b"hash"),
 )
 WRONG_TYPE = "WRONGTYPE Operation against a key holding the wrong kind of value"
@@ -205,6 +206,22 @@ class RedisServer:
         gone = sum(stored.pop(name, None) is not None for name in names)
         self._drop_if_empty(key)
         return gone
+
+    # -- lists
+
+    def do_rpush(self, key: bytes, *values: bytes) -> Reply:
+        stored = self._made(key, list)
+        stored.extend(values)
+        return len(stored)
+
+    def do_lpop(self, key: bytes, count: bytes) -> Reply:
+        stored = self.find(key, list)
+        if stored is None:
+            return None
+        taken = stored[: int(count)]
+        del stored[: int(count)]
+        self._drop_if_empty(key)
+        return taken
 
     # -- sorted sets
 
