@@ -72,8 +72,8 @@ class Housekeeping:
             Chore("rules", RULES_EVERY_S, rooms.market.refresh_rules),
             Chore("klines", KLINES_EVERY_S, self.refresh_klines),
             Chore("clock", CLOCK_EVERY_S, self._measure_clock),
-            Chore("garbage", GARBAGE_EVERY_S, self._collect_garbage),
             Chore("questions", LOOK_EVERY_S, Questions(joined, self._keys, self._clock).answer_all),
+            Chore("garbage", GARBAGE_EVERY_S, self._collect_garbage),
             Chore("trim", TRIM_EVERY_S, lambda: joined.stream.trim(self._config.streams.plans_kept)),
         ]
 

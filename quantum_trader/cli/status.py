@@ -71,3 +71,5 @@ def _print(status: dict[str, Any]) -> None:
     for title, name in ROWS:
         value = status[name]
         click.echo(f"  {title:<24} {'-' if value in (None, '') else value}")
+    told = [f"{name} {'live' if link['live'] else 'DOWN'}" for name, link in status["streams"].items()]
+    click.echo(f"  {'streams':<24} {', '.join(told) or '-'}")

@@ -21,8 +21,7 @@ async def test_one_redis_round_trip_between_delivery_and_order(
 ) -> None:
     trips: list[tuple[str, str]] = []
     command, pipeline, send = redis.Redis.execute_command, redis.client.Pipeline.execute, RestTransport.send
-    ask = Lane.ask
-    run = PlanRunner.run
+    run, ask = PlanRunner.run, Lane.ask
 
     async def named_run(self: Any, plan: Any, *args: Any, **options: Any) -> Any:
         PLAN_ID.set(plan.plan_id)
@@ -49,7 +48,6 @@ async def test_one_redis_round_trip_between_delivery_and_order(
     monkeypatch.setattr(redis.client.Pipeline, "execute", counted_pipeline)
     monkeypatch.setattr(Lane, "ask", counted_ask)
     monkeypatch.setattr(RestTransport, "send", counted_send)
-    await running.open("ADAUSDT", qty=100)  # what stood there before the group counts as redelivered
     result = await running.open()
     assert result["decision"] == "FILLED"
 
