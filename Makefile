@@ -18,12 +18,13 @@ export PIP_USER := 0
 export UV_CUSTOM_COMPILE_COMMAND := make lock
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test drill-kill check conformance bench bench-memory docs lock conformance-lock clean
+.PHONY: help run demo test drill-kill check conformance simulate simulate-bugs bench bench-memory docs lock conformance-lock \
+  clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
 help: ## List what make can do
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/.run ## Start the engine: paper mode unless config.toml says otherwise, JSON log lines
 	@exec $(BIN)/quantum-trader run $(ARGS)
@@ -51,6 +52,13 @@ bench: $(VENV)/.dev $(CLIENTS:%=.venv-conformance-%/.ready) ## Measure beside a 
 
 bench-memory: $(VENV)/.dev ## Let many plans through and watch the memory (PLANS=1000000)
 	@$(BIN)/python bench/memory.py --plans $(or $(PLANS),1000000) $(ARGS)
+
+simulate: $(VENV)/.dev ## Run the whole engine by seed, with faults (SEEDS=100 PLANS=500 JOBS=2; SEED=7 TRACE=1)
+	@PYTHONPATH=tests $(BIN)/python -m simulation.run --plans $(or $(PLANS),500) --first $(or $(FIRST),1) $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),100)) \
+	  $(if $(JOBS),--jobs $(JOBS)) $(if $(TRACE),--trace) $(ARGS)
+
+simulate-bugs: $(VENV)/.dev ## Plant known bugs one by one, and show which seed finds each (BUGS="name name")
+	@PYTHONPATH=tests $(BIN)/python -m simulation.run --first $(or $(FIRST),1) --bugs $(BUGS)
 
 docs: $(VENV)/.dev ## Rewrite what is generated from the code: config.toml, docs/reasons.md
 	@$(BIN)/python scripts/reference.py

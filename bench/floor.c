@@ -153,7 +153,7 @@ static void answer_of_exchange(void) {
   in_used = in_length = 0;
   for (;;) {
     more(exchange);
-    char *end = strstr(in, is_ws ? "}" : "\r\n\r\n");
+    char *end = is_ws ? memchr(in, '}', in_length) : strstr(in, "\r\n\r\n"); /* frames may hold a 0 */
     if (!end) continue;
     if (is_ws) break;
     char *length = strstr(in, "Content-Length: ");

@@ -26,10 +26,12 @@ from support import cases  # the gates' own test cases know what a complete evid
 
 from quantum_trader import log
 from quantum_trader.domain.exposure import ClaimedExposure
+from quantum_trader.domain.result import Ended, Result
 from quantum_trader.domain.trading import Leg, Side
 from quantum_trader.gates import GateTables
 from quantum_trader.pipeline.decide import Chain, decide
 from quantum_trader.pipeline.intake import read_entry
+from quantum_trader.pipeline.settle import decision_line
 from quantum_trader.stores.claims import ClaimStore, OpenLimits, PlanRecord, StoredOrder
 from quantum_trader.stores.codec import encode
 from quantum_trader.stores.connection import Database
@@ -193,23 +195,20 @@ def _bytes(argument: str | bytes | int) -> str | bytes:
 
 def _log_line() -> Callable[[], object]:
     """The engine's one line of a plan, through its own set-up, to a file that is no file."""
-    from quantum_trader.domain.result import Ended, Result  # noqa: PLC0415
-    from quantum_trader.pipeline.settle import decision_line  # noqa: PLC0415
-
     chain = Chain(GateTables().chain(), cases.terms(), "bench")
     decision = decide(cases.plan(), cases.evidence(), chain)
+    verdicts = encode([verdict.as_record() for verdict in decision.verdicts])  # the trace's, made in any case
     result = Result(
         "bench-1", Ended.FILLED, "filled", cases.NOW_MS, "testnet", cases.SYMBOL, "BUY", effect="OPEN"
     )
     standard_output, sys.stdout = sys.stdout, io.StringIO()
     try:
         log.set_up("info", "json")
-        logger = structlog.get_logger().bind()
     finally:
         sink, sys.stdout = sys.stdout, standard_output
 
     def act() -> None:
-        logger.info("decision", **decision_line(result, decision))
+        log.tell("decision", decision_line(result, decision, verdicts))
         sink.seek(0)
 
     return act

@@ -15,6 +15,7 @@ import structlog
 
 from quantum_trader import __version__, log
 from quantum_trader.bsc.service import BscService, Outlet, open_offices
+from quantum_trader.concurrency import end_tasks
 from quantum_trader.config import Config, TradingMode, load_config
 from quantum_trader.credentials import Credentials, load_credentials
 from quantum_trader.domain.clock import Clock, SystemClock
@@ -27,7 +28,7 @@ from quantum_trader.housekeeping import Housekeeping
 from quantum_trader.joining import Joined, Joiner
 from quantum_trader.pipeline.upkeep import Upkeep
 from quantum_trader.reload import Reloader
-from quantum_trader.stores.address import embedded_url, note_paper_exchange
+from quantum_trader.stores.address import note_paper_exchange
 from quantum_trader.stores.archive import Archive
 from quantum_trader.stores.codec import encode
 from quantum_trader.stores.connection import Database, RedisError
@@ -111,8 +112,7 @@ class App:
                 self._garbage.start()
                 await stopping
             else:
-                starting.cancel()
-                await asyncio.gather(starting, return_exceptions=True)
+                await end_tasks([starting])
         finally:
             stopping.cancel()
             self._garbage.stop()
@@ -131,7 +131,7 @@ class App:
         log.hide((credentials.api_key, credentials.api_secret) if self._is_real else ())
         self._database = await self._open_database()
         self._exchange = connect(await self._exchange_settings(credentials), self._clock)
-        self._start_bsc(self._exchange)
+        self._start_bsc(self._exchange, await self._database.master_url())
         self._exchange.start()
         await self._database.load_scripts()
         account = await self._wait_for_account(self._exchange)
@@ -220,12 +220,11 @@ class App:
         database.open_lanes()
         return database
 
-    def _start_bsc(self, exchange: Exchange) -> None:
+    def _start_bsc(self, exchange: Exchange, url: str) -> None:
         """Watch from before the engine has an account until after its last order (SPEC 10)."""
         config = self.config
         if not config.bsc.enabled:
             return
-        url = embedded_url(config.state_dir) if config.redis.url == "embedded" else config.redis.url
         line = exchange.watch_line(self._clock, config.exchange.recv_window_ms)
         outlet = Outlet(url, self._keys.bsc_events, self._keys.bsc_health)
         offices = open_offices(config.state_dir, lambda: line, outlet, self._clock)

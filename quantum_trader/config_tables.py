@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_settings import NoDecode
 
 from quantum_trader.alerts.kinds import AlertKind
+from quantum_trader.sentinel_address import SCHEME, SentinelAddress
 
 TOKEN_LENGTH_MIN = 16
 
@@ -24,7 +25,7 @@ class RedisTable(Table):
 
     url: str = Field(
         default="embedded",
-        description='"embedded", or redis://, rediss://, unix:// of a server that you run',
+        description='"embedded", redis://, rediss://, unix://, or redis+sentinel://host:port,host:port/service',
     )
     namespace: str = Field(
         default="quantum",
@@ -39,8 +40,12 @@ class RedisTable(Table):
     @field_validator("url")
     @classmethod
     def _known_scheme(cls, url: str) -> str:
-        if url != "embedded" and not url.startswith(("redis://", "rediss://", "unix://")):
-            raise ValueError('must be "embedded" or start with redis://, rediss:// or unix://')
+        if url.startswith(SCHEME):
+            SentinelAddress.from_url(url)
+        elif url != "embedded" and not url.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError(
+                'must be "embedded" or start with redis://, rediss://, unix:// or redis+sentinel://'
+            )
         return url
 
 

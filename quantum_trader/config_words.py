@@ -62,8 +62,14 @@ def shown_value(config: Any, key: str) -> str:
         value = getattr(value, part)
     if isinstance(value, Decimal):
         return plain(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return ", ".join(str(without_secrets(each, key)) for each in value) or "[]"
     shown = without_secrets(value, key)
-    return "unset" if shown is None else str(getattr(shown, "value", shown)) if shown != "" else '""'
+    if shown is None:
+        return "unset"
+    return str(getattr(shown, "value", shown)) or '""'
 
 
 def without_secrets(value: Any, key: str) -> Any:

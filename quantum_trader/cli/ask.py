@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +12,8 @@ from quantum_trader.stores.codec import decode, encode
 from quantum_trader.stores.connection import Database
 from quantum_trader.stores.keys import Keys
 
-PATIENCE_S = 8.0
+PATIENCE_S = 20.0
+LATE_S = 3.0  # a busy engine's status may have lapsed for a moment
 LOOK_EVERY_S = 0.05
 QUESTIONS_KEPT = 100
 
@@ -22,8 +22,7 @@ async def ask(
     database: Database, keys: Keys, symbol: str, side: str, quantity: str | None
 ) -> Mapping[str, Any] | None:
     """Return the engine's answer; None where no engine runs or it does not answer in time."""
-    if await engine_status(database, keys) is None:
-        return None
+    runs = await engine_status(database, keys) is not None
     question = {"id": secrets.token_hex(8), "symbol": symbol, "side": side, "qty": quantity or ""}
     client: Any = database.client
     pipeline = client.pipeline(transaction=True)
@@ -31,13 +30,13 @@ async def ask(
     pipeline.ltrim(keys.questions, -QUESTIONS_KEPT, -1)
     await pipeline.execute()
     clock = SystemClock()
-    deadline_s = clock.monotonic_s() + PATIENCE_S
+    deadline_s = clock.monotonic_s() + (PATIENCE_S if runs else LATE_S)
     while clock.monotonic_s() < deadline_s:
         raw = await client.get(keys.answer(str(question["id"])))
         if raw is not None:
             answer: Mapping[str, Any] = decode(raw)
             return answer
-        await asyncio.sleep(LOOK_EVERY_S)
+        await clock.sleep(LOOK_EVERY_S)
     return None
 
 

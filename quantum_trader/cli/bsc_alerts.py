@@ -14,7 +14,7 @@ from quantum_trader.alerts.kinds import AlertKind
 from quantum_trader.alerts.sinks import AlertsUnusable, apprise_sinks
 from quantum_trader.bsc.events import EventSink
 from quantum_trader.concurrency import end_tasks
-from quantum_trader.domain.clock import SystemClock
+from quantum_trader.domain.clock import Clock, SystemClock
 from quantum_trader.essentials import Essentials
 
 LOOK_EVERY_S = 0.5
@@ -31,9 +31,10 @@ async def alerting(essentials: Essentials, sink: EventSink) -> AsyncIterator[Non
     except AlertsUnusable as unusable:
         logger.error("alerts_unusable", problem=str(unusable))  # noqa: TRY400  # the text says it all
         sinks = []
-    desk = AlertDesk(sinks, LIMITS, SystemClock(), origin=f"BSC {essentials.mode.value}")
+    clock = SystemClock()
+    desk = AlertDesk(sinks, LIMITS, clock, origin=f"BSC {essentials.mode.value}")
     desk.start()
-    telling = asyncio.create_task(_tell(sink, desk), name="bsc-alerts")
+    telling = asyncio.create_task(_tell(sink, desk, clock), name="bsc-alerts")
     try:
         yield
     finally:
@@ -41,10 +42,10 @@ async def alerting(essentials: Essentials, sink: EventSink) -> AsyncIterator[Non
         await asyncio.to_thread(desk.stop)
 
 
-async def _tell(sink: EventSink, desk: AlertDesk) -> None:
+async def _tell(sink: EventSink, desk: AlertDesk, clock: Clock) -> None:
     while True:
         while sink.newest:
             alert = alert_of(sink.newest.popleft())
             if alert is not None:
                 desk.tell(alert)
-        await asyncio.sleep(LOOK_EVERY_S)
+        await clock.sleep(LOOK_EVERY_S)

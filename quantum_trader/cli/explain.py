@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
@@ -14,6 +15,8 @@ from quantum_trader.stores.codec import decode, encode_text
 SIGNS = {"pass": "✓", "deny": "✗", "error": "!", "skip": "·"}
 NAME_WIDTH = 16
 DIGITS_SHOWN = 5
+LINE_WIDTH = 80
+INDENT = 21
 # seconds that a verdict asks for → the ms that have passed of them
 WAITS = {
     "per_symbol_s": "last_ms_ago",
@@ -29,7 +32,7 @@ def explain(fields: Mapping[str, str], latches: Mapping[str, int] | None = None)
     verdicts = trace.get("verdicts", ())
     lines += time_left(fields["reason"], (), latches or {})
     if verdicts:
-        lines += ["", "  Gates, in order:", *(verdict_line(verdict) for verdict in verdicts)]
+        lines += ["", "  Gates, in order:", *verdict_lines(verdicts)]
     orders = trace.get("orders", ())
     if orders:
         lines += ["", "  Orders sent:", *(_order(order) for order in orders)]
@@ -91,13 +94,27 @@ def time_left(reason: str, verdicts: Iterable[Mapping[str, Any]], latches: Mappi
     return [f"  It ends by itself in {seconds} s."] if seconds is not None and seconds > 0 else []
 
 
-def verdict_line(verdict: Mapping[str, Any]) -> str:
-    """Return a gate's verdict as one line, its numbers rounded; the JSON has them exactly."""
+def verdict_lines(verdicts: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the gates' verdicts, numbers rounded; the JSON has them exactly.
+
+    A gate that judges in two steps stands there once where both pass.
+    """
+    listed = list(verdicts)
+    later = [{verdict["gate"] for verdict in listed[number + 1 :]} for number in range(len(listed))]
+    return [
+        _verdict_line(verdict)
+        for verdict, follows in zip(listed, later, strict=True)
+        if verdict["ruling"] != "pass" or verdict["gate"] not in follows
+    ]
+
+
+def _verdict_line(verdict: Mapping[str, Any]) -> str:
     sign = SIGNS.get(verdict["ruling"], "?")
     shown = {name: value for name, value in verdict["evidence"].items() if value not in (None, [], "")}
     numbers = " ".join(f"{name}={_short(value)}" for name, value in shown.items())
     mode = "" if verdict["mode"] == "enforce" else f" [{verdict['mode']}]"
-    return f"  {sign} {verdict['gate']:<{NAME_WIDTH}} {verdict['code']}{mode}  {numbers}".rstrip()
+    line = f"  {sign} {verdict['gate']:<{NAME_WIDTH}} {verdict['code']}{mode}  {numbers}".rstrip()
+    return textwrap.fill(line, LINE_WIDTH, subsequent_indent=" " * INDENT, break_long_words=False)
 
 
 def _order(order: Mapping[str, Any]) -> str:

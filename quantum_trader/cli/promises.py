@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -97,7 +96,7 @@ async def ledger_agrees(scene: Scene) -> Check:
         differences = await _differences(scene)
         if not differences:
             return Check("ledger", True, "the same as the exchange")
-        await asyncio.sleep(PAUSE_S)
+        await SystemClock().sleep(PAUSE_S)
     names = ", ".join(sorted(leg.key for leg in differences))
     return Check("ledger", False, f"differs on {names}", "`quantum-trader positions` shows by how much")
 
@@ -229,7 +228,7 @@ async def archive_written(scene: Scene) -> Check:
     for _ in range(int(PATIENCE_S / PAUSE_S)):
         if archived_plan(scene.reach.state_dir, plan_id) is not None:
             return Check("archive", True, "holds the newest decision")
-        await asyncio.sleep(PAUSE_S)
+        await SystemClock().sleep(PAUSE_S)
     return Check("archive", False, f"lacks plan {plan_id}", "is the disk under state_dir full?")
 
 

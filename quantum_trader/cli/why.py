@@ -21,7 +21,7 @@ from quantum_trader.cli.common import (
     read_reach,
     run_async,
 )
-from quantum_trader.cli.explain import explain, meaning_of, time_left, verdict_line
+from quantum_trader.cli.explain import explain, meaning_of, time_left, verdict_lines
 from quantum_trader.cli.reasons_lately import as_lines, reasons_lately
 from quantum_trader.domain.clock import SystemClock
 from quantum_trader.essentials import Reach
@@ -190,7 +190,7 @@ def _now_lines(answer: Mapping[str, Any] | None, latches: Mapping[str, int]) -> 
         head = [f"{wish} would be BLOCKED by {answer['gate']}: {answer['reason']}", f"  {meaning}"]
         head += [f"  What to do: {cure}"] if cure else []
         head += time_left(answer["reason"], answer["verdicts"], latches)
-    return [*head, "", "  Gates, in order:", *(verdict_line(verdict) for verdict in answer["verdicts"])]
+    return [*head, "", "  Gates, in order:", *verdict_lines(answer["verdicts"])]
 
 
 # -- a plan

@@ -186,7 +186,7 @@ def open_limits(
         is_new_leg=decision.intention.effect is Effect.OPEN,
         positions_epoch=rooms.account.positions_epoch,
         account_epoch=rooms.account.account_epoch,
-        seen=rooms.book.positions_of_claims(positions),
+        seen=rooms.book.positions_of_claims(positions, rooms.account.positions_epoch),
     )
     if gates.rate_limit.mode is Mode.ENFORCE:
         limits = replace(

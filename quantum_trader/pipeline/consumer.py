@@ -32,6 +32,8 @@ IN_FLIGHT_MAX = 512
 RECONNECT_PAUSE_FIRST_S = 0.2
 RECONNECT_PAUSE_MAX_S = 5.0
 RECOVERY_HEAD_START_S = 2.0
+STAND_BY_PAUSE_S = 1.0
+SWEEP_EVERY_S = 10.0
 CLAIMED_STATES = (CLAIMED, PARKED)
 
 log = structlog.get_logger()
@@ -94,6 +96,8 @@ class Consumer:
         pause_s = RECONNECT_PAUSE_FIRST_S
         while not self._stopping.is_set():
             try:
+                if await self._stands_by():
+                    continue
                 await self._take_over()
                 self.connected, pause_s = True, RECONNECT_PAUSE_FIRST_S
                 await self._read_on()
@@ -103,6 +107,19 @@ class Consumer:
                 await self._clock.sleep(pause_s)
                 pause_s = min(pause_s * 2, RECONNECT_PAUSE_MAX_S)
                 await self._stream.reconnect()
+
+    async def _stands_by(self) -> bool:
+        """Whether another engine has the lease: its plans are not ours to read, nor to settle.
+
+        An engine that was paused for long wakes up into this (SPEC 7.1, INC-16).
+        """
+        if self._lease.is_held or not (holder := await self._lease.renew()):
+            return False
+        if self.connected:
+            log.critical("standing_by", holder=holder, cure="stop one of the two engines")
+        self.connected = False
+        await self._clock.sleep(STAND_BY_PAUSE_S)
+        return True
 
     async def _take_over(self) -> None:
         """Settle claimed plans first, then take our own pending entries as redelivered ones.
@@ -197,11 +214,16 @@ class Consumer:
             await self._clock.sleep(RECONNECT_PAUSE_FIRST_S)
 
     async def _read_on(self) -> None:
-        while not self._stopping.is_set():
+        """Read while the lease is ours; sweep up now and then what was delivered and is in nobody's hand."""
+        sweep_s = self._clock.monotonic_s() + SWEEP_EVERY_S
+        while not self._stopping.is_set() and self._lease.is_held:
             free = IN_FLIGHT_MAX - self.in_flight
             deliveries, self.operator = await self._stream.read(max(1, min(BATCH_MAX, free)))
             for delivery in deliveries:
                 await self._accept(delivery, self.operator)
+            if self._clock.monotonic_s() >= sweep_s:
+                await self._accept_pending(set(), self.operator)
+                sweep_s = self._clock.monotonic_s() + SWEEP_EVERY_S
 
     async def _accept(self, delivery: Delivery, operator: OperatorState) -> None:
         if delivery.stream_id in self._in_hand:  # a group made anew delivers it once more

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
+from orjson import Fragment
 
 from quantum_trader.domain.clock import Clock
 from quantum_trader.domain.decision import Decision
@@ -20,6 +21,7 @@ from quantum_trader.domain.plan import Plan
 from quantum_trader.domain.reasons import Reason
 from quantum_trader.domain.result import Result, plain
 from quantum_trader.domain.trading import Leg
+from quantum_trader.log import tell
 from quantum_trader.pipeline.claim import Grant
 from quantum_trader.pipeline.consequences import consequences
 from quantum_trader.pipeline.evidence import Rooms
@@ -28,7 +30,7 @@ from quantum_trader.pipeline.results import Ending, permit_p32, permit_p33, resu
 from quantum_trader.pipeline.rules import RulesInForce
 from quantum_trader.positions.ledger import LedgerEntry
 from quantum_trader.stores.claims import claim_json
-from quantum_trader.stores.codec import encode_text
+from quantum_trader.stores.codec import encode, encode_text
 from quantum_trader.stores.connection import RedisError
 from quantum_trader.stores.keys import Keys
 from quantum_trader.stores.settlement import (
@@ -75,7 +77,7 @@ class Settler:
             result, stream_id, refused.content_hash, NEVER_CLAIMED, Leg(result.symbol or "none")
         )
         outcome = await self._write(settlement)
-        return self._report(outcome, result, settlement.result, None)
+        return self._report(outcome, result, settlement, None)
 
     async def end(self, plan: Plan, ending: Ending, state: str = NEVER_CLAIMED) -> NotSettled | None:
         """Write the result of a plan that claimed nothing, from ``state``; not None if it was a duplicate."""
@@ -90,7 +92,7 @@ class Settler:
             **self._consequences(ending),
         )
         outcome = await self._write(settlement)
-        return self._report(outcome, result, settlement.result, ending.decision)
+        return self._report(outcome, result, settlement, ending.decision)
 
     async def end_claimed(self, grant: Grant, plan: Plan, ending: Ending) -> None:
         """Write the result of a claimed plan and release what it had claimed."""
@@ -121,7 +123,7 @@ class Settler:
         self._take_over(grant, orders, entry, exposure if opened else None, epoch)
         if fate is not None and not fate.bytes_sent:
             self._rooms.book.return_rate_token(plan.symbol, plan.plan_id)
-        self._report(outcome, result, settlement.result, ending.decision)
+        self._report(outcome, result, settlement, ending.decision)
 
     def _result(self, plan: Plan, ending: Ending) -> Result:
         return result_of(
@@ -138,13 +140,17 @@ class Settler:
         seen = self._rooms.book.seen_everywhere(
             self._rooms.account.positions_epoch, self._rooms.account.account_epoch
         )
+        verdicts, trace = encode(result.trace.get("verdicts", [])), dict(result.trace)
+        if "verdicts" in trace:
+            trace["verdicts"] = Fragment(verdicts)
         return Settlement(
             plan_id=result.plan_id,
             stream_id=stream_id,
             content_hash=content_hash,
             expected_state=state,
             leg=leg,
-            result=result.as_fields(encode_text(result.trace)),
+            result=result.as_fields(encode_text(trace)),
+            verdicts=verdicts,
             seen_claims=tuple(seen),
             epoch_known=self._rooms.account.positions_epoch,
             **rest,
@@ -247,13 +253,13 @@ class Settler:
         self,
         outcome: Settled | NotSettled,
         result: Result,
-        fields: Mapping[str, str],
+        settlement: Settlement,
         decision: Decision | None,
     ) -> NotSettled | None:
         if isinstance(outcome, NotSettled):
             return outcome
-        self._archive(result, fields)
-        log.info("decision", **decision_line(result, decision))
+        self._archive(result, settlement.result)
+        tell("decision", decision_line(result, decision, settlement.verdicts))
         return None
 
 
@@ -261,9 +267,8 @@ def _floor_of(outcome: Settled | NotSettled) -> str:
     return outcome.floor if isinstance(outcome, Settled) else ""
 
 
-def decision_line(result: Result, decision: Decision | None) -> dict[str, Any]:
-    """Return the one log line of a plan: its end, every verdict, and the events that it stands for."""
-    verdicts = decision.verdicts if decision is not None else ()
+def decision_line(result: Result, decision: Decision | None, verdicts: bytes) -> dict[str, Any]:
+    """Return the one log line of a plan: its end, every verdict (JSON), the events that it stands for."""
     return {
         "plan_id": result.plan_id,
         "symbol": result.symbol,
@@ -281,7 +286,7 @@ def decision_line(result: Result, decision: Decision | None) -> dict[str, Any]:
         "client_order_id": result.client_order_id,
         "mode": result.mode,
         "events": _events(result, decision),
-        "verdicts": [verdict.as_record() for verdict in verdicts],
+        "verdicts": Fragment(verdicts),
     }
 
 

@@ -9,7 +9,6 @@ opens were claimed: settled claims stand in the order of their epochs, with a ru
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -114,9 +113,9 @@ class ClaimBook:
         """Forget claims that the server has forgotten."""
         self._settled.forget(set(plan_ids))
 
-    def positions_of_claims(self, positions: Positions) -> dict[Leg, Decimal]:
-        """Return notional (USDT) of every live leg on a symbol that has a claim."""
-        symbols = {claim.leg.symbol for claim in self._under_way.values()} | self._settled.symbols.keys()
+    def positions_of_claims(self, positions: Positions, epoch: int) -> dict[Leg, Decimal]:
+        """Return notional (USDT) of every live leg on a symbol with a claim that ``epoch`` may lack."""
+        symbols = {claim.leg.symbol for claim in self.unseen(epoch)}
         return {held.leg: held.notional_usdt for symbol in symbols for held in positions.of_symbol(symbol)}
 
     def rates(self, symbol: str, now_ms: int) -> RateCounts:
@@ -135,7 +134,6 @@ class _SettledClaims:
 
     def __init__(self) -> None:
         self.by_plan: dict[str, ClaimedExposure] = {}
-        self.symbols: Counter[str] = Counter()
         self._claims: list[ClaimedExposure] = []
         self._epochs: list[int] = []
         self._margin_through_usdt: list[Decimal] = []
@@ -144,7 +142,6 @@ class _SettledClaims:
         """Add a claim; settlements may come back in another order than they were written in."""
         epoch = claim.settled_epoch or 0
         self.by_plan[claim.plan_id] = claim
-        self.symbols[claim.leg.symbol] += 1
         in_order = not self._epochs or epoch >= self._epochs[-1]
         self._claims.append(claim)
         if in_order:
@@ -167,11 +164,8 @@ class _SettledClaims:
     def forget(self, plan_ids: set[str]) -> None:
         if plan_ids.isdisjoint(self.by_plan):
             return
-        for plan_id in plan_ids & self.by_plan.keys():
-            gone = self.by_plan.pop(plan_id)
-            self.symbols[gone.leg.symbol] -= 1
-            if not self.symbols[gone.leg.symbol]:
-                del self.symbols[gone.leg.symbol]
+        for plan_id in plan_ids:
+            self.by_plan.pop(plan_id, None)
         self._order([claim for claim in self._claims if claim.plan_id not in plan_ids])
 
     def _order(self, claims: list[ClaimedExposure]) -> None:

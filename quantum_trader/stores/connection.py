@@ -13,6 +13,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
+from quantum_trader.sentinel_address import SCHEME
+from quantum_trader.stores import sentinel
 from quantum_trader.stores.lane import Command, Lane, Word
 
 __all__ = ["Database", "RedisError"]
@@ -30,7 +32,9 @@ class Database:
     """
 
     def __init__(self, url: str) -> None:
-        self.client: redis.Redis = redis.Redis.from_url(
+        self._url = url
+        connect = sentinel.client_of if url.startswith(SCHEME) else redis.Redis.from_url
+        self.client: redis.Redis = connect(
             url,
             socket_connect_timeout=CONNECT_TIMEOUT_S,
             socket_timeout=COMMAND_TIMEOUT_S,
@@ -104,7 +108,17 @@ class Database:
         """Raise ``RedisError`` unless the server answers."""
         await cast("Any", self.client.ping())
 
+    async def master_url(self) -> str:
+        """Return the address of the server itself, also where Sentinel names it; raises ``RedisError``."""
+        return await sentinel.master_url(self._url, self.client) if self._is_watched else self._url
+
+    @property
+    def _is_watched(self) -> bool:
+        return self._url.startswith(SCHEME)
+
     async def close(self) -> None:
         """Close every connection."""
         await self._close_lanes()
         await self.client.aclose()
+        if self._is_watched:
+            await sentinel.close_watchers(self.client)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from quantum_trader.domain.facts import BscHealth, Latches, Policy
@@ -87,14 +88,23 @@ def parse_policy(raw: Mapping[bytes, bytes], now_ms: int) -> Policy:
     if not raw:
         return Policy(problem="missing")
     version = _text(raw.get(b"policy_version"))
-    try:
-        universe = decode(raw[b"universe_symbols"])
-    except (KeyError, ValueError):
-        return Policy(version=version, problem="universe_symbols is no JSON list")
-    if not isinstance(universe, list) or not all(isinstance(symbol, str) for symbol in universe):
-        return Policy(version=version, problem="universe_symbols is no JSON list of symbols")
+    universe = _universe(raw.get(b"universe_symbols", b""))
+    if isinstance(universe, str):
+        return Policy(version=version, problem=universe)
     problem = _validity_problem(_text(raw.get(b"valid_until_epoch")), now_ms)
-    return Policy(frozenset(universe), version, problem)
+    return Policy(universe, version, problem)
+
+
+@lru_cache(maxsize=4)
+def _universe(text: bytes) -> frozenset[str] | str:
+    """Return the symbols, or what is wrong with them; the same text is read with every plan."""
+    try:
+        universe = decode(text)
+    except ValueError:
+        return "universe_symbols is no JSON list"
+    if not isinstance(universe, list) or not all(isinstance(symbol, str) for symbol in universe):
+        return "universe_symbols is no JSON list of symbols"
+    return frozenset(universe)
 
 
 def _validity_problem(until: str, now_ms: int) -> str:

@@ -60,6 +60,7 @@ class Settlement:
     margin_failure: MarginFailure | None = None
     events: tuple[Mapping[str, str], ...] = ()
     seen_claims: tuple[str, ...] = ()
+    verdicts: bytes = b"[]"
     epoch_known: int = 0
 
 

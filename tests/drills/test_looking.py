@@ -147,7 +147,7 @@ async def test_lag_counts_what_waits_and_what_was_buried(desk: House) -> None:
     async def buried() -> bool:
         return bool((await told("lag"))["dead_letters"] == 1)
 
-    await until(buried, 20, "the dead letter")
+    await until(buried, 90, "the dead letter")
 
 
 async def test_inc_83_plans_that_nobody_settles_are_seen(desk: House) -> None:

@@ -76,7 +76,10 @@ def test_live_legs_are_named_for_every_symbol_that_has_a_claim() -> None:
     book = ClaimBook()
     book.add(exposure("p", "BTCUSDT"), NOW_MS)
     held = positions(position(-2, "BTCUSDT"), position(1))
-    assert book.positions_of_claims(held) == {leg("BTCUSDT"): number(200)}
+    assert book.positions_of_claims(held, 0) == {leg("BTCUSDT"): number(200)}
+    book.settled(exposure("p", "BTCUSDT"), 5)
+    assert book.positions_of_claims(held, 4) == {leg("BTCUSDT"): number(200)}
+    assert book.positions_of_claims(held, 5) == {}
 
 
 def test_settled_claims_count_by_epoch_whatever_order_they_came_back_in() -> None:

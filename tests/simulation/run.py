@@ -1,4 +1,4 @@
-"""Runs the simulation over many seeds, or finds the planted bugs: ``make simulate``, ``make simulate-bugs``."""
+"""Runs many seeds, or finds the planted bugs: ``make simulate``, ``make simulate-bugs``."""
 
 from __future__ import annotations
 

@@ -210,7 +210,11 @@ async def test_a_lost_connection_is_said_and_made_again(running: House) -> None:
         )
         await running.app.web.live._end_all(None)  # type: ignore[arg-type]  # as when the engine stops
         result = await running.open()
-        await page.wait_for_function("window.said.join() === 'reconnecting,live'")
+
+        async def came_back() -> bool:
+            return await page.evaluate("window.said.join()") == "reconnecting,live"
+
+        await until(came_back, 30, "the connection to come back")
         rows = page.locator("#decisions > li")
         await expect(rows).to_have_count(1, timeout=PATIENCE_MS)
         await expect(rows.first).to_contain_text(result["plan_id"])

@@ -12,6 +12,7 @@ from support.web import BEARER
 
 from quantum_trader.domain.clock import SystemClock
 from quantum_trader.exchange.simulator import FaultKind
+from quantum_trader.stores.lease import Lease
 from quantum_trader.web.live import CLIENTS_MAX, QUEUE_MAX
 from quantum_trader.web.loop_lag import EVERY_S
 
@@ -96,10 +97,12 @@ async def test_inc_83_up_is_not_ready_where_plans_wait_and_none_ends(
     await until(noticed, 30, "/readyz to notice")
 
 
-async def test_a_lost_lease_and_a_dead_redis_are_not_ready(running: House) -> None:
+async def test_a_lost_lease_and_a_dead_redis_are_not_ready(
+    running: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
     joined = running.app._joined
     assert joined is not None
-    joined.lease._held_until_s = float("-inf")
+    monkeypatch.setattr(Lease, "is_held", False)
     joined.consumer.connected = False
     assert {"lease", "redis"} <= set(await failing(running))
 

@@ -20,32 +20,30 @@ local record, claim, lock_ttl_ms = ARGV[5], ARGV[6], ARGV[7]
 local function number(index) return tonumber(ARGV[index]) end
 
 -- Keys of ours that someone made of a wrong type cannot be read and would stop every plan: they go.
-local function hold_type(key, kind)
-  local found = redis.call('TYPE', key)['ok']
-  if found ~= 'none' and found ~= kind then redis.call('DEL', key) end
+local function read(command, key, ...)
+  local reply = redis.pcall(command, key, ...)
+  if type(reply) ~= 'table' or not reply.err then return reply end
+  redis.call('DEL', key)
+  return redis.call(command, key, ...)
 end
-hold_type(KEY.lease, 'string')
-hold_type(KEY.processed, 'string')
-hold_type(KEY.lock, 'string')
-hold_type(KEY.claims, 'hash')
-hold_type(KEY.rate_symbol, 'zset')
-hold_type(KEY.rate_global, 'zset')
 
 -- kill_switch
-if redis.call('GET', KEY.lease) ~= ARGV[1] then return {'kill_switch', 'not_leader'} end
+if read('GET', KEY.lease) ~= ARGV[1] then return {'kill_switch', 'not_leader'} end
 local kill = redis.pcall('GET', KEY.kill)  -- a key of the wrong kind is unreadable, and stops opens
 if kill == '1' or (is_open and kill and kill ~= '0') then
   return {'kill_switch', 'kill_switch_active'}
 end
-if is_open and redis.call('EXISTS', KEY.disarmed) == 1 then return {'kill_switch', 'disarmed'} end
+local stops = is_open
+  and redis.call('EXISTS', KEY.disarmed, KEY.safe_mode, KEY.cooldown_global, KEY.cooldown_symbol) or 0
+if stops > 0 and redis.call('EXISTS', KEY.disarmed) == 1 then return {'kill_switch', 'disarmed'} end
 
 -- idempotency
-local state = redis.call('GET', KEY.processed) or ''
+local state = read('GET', KEY.processed) or ''
 if state ~= ARGV[8] then return {'idempotency', state} end
 
 -- an order of ours in flight on the symbol; an exit passes a lock whose owner holds no claim
-local holder = redis.call('GET', KEY.lock)
-if holder and holder ~= plan_id and (is_open or redis.call('HEXISTS', KEY.claims, holder) == 1) then
+local holder = read('GET', KEY.lock)
+if holder and holder ~= plan_id and (is_open or read('HEXISTS', KEY.claims, holder) == 1) then
   return {'claim', 'symbol_in_flight'}
 end
 
@@ -53,9 +51,11 @@ if is_open then
   local symbol, leg, is_new_leg = ARGV[9], ARGV[10], ARGV[11] == '1'
 
   -- latches
-  if redis.call('EXISTS', KEY.safe_mode) == 1 then return {'rate_limit', 'safe_mode'} end
-  if redis.call('EXISTS', KEY.cooldown_global) == 1 then return {'rate_limit', 'cooldown_global'} end
-  if redis.call('EXISTS', KEY.cooldown_symbol) == 1 then return {'rate_limit', 'cooldown_symbol'} end
+  if stops > 0 then
+    if redis.call('EXISTS', KEY.safe_mode) == 1 then return {'rate_limit', 'safe_mode'} end
+    if redis.call('EXISTS', KEY.cooldown_global) == 1 then return {'rate_limit', 'cooldown_global'} end
+    if redis.call('EXISTS', KEY.cooldown_symbol) == 1 then return {'rate_limit', 'cooldown_symbol'} end
+  end
 
   -- claims of other plans, as far as the caller's readings do not show them
   local positions_epoch, account_epoch = number(16), number(17)
@@ -66,7 +66,7 @@ if is_open then
     counted_legs[seen_leg] = true
     counted_symbols[string.match(seen_leg, '^[^:]+')] = true
   end
-  local held = redis.call('HGETALL', KEY.claims)
+  local held = read('HGETALL', KEY.claims)
   for i = 1, #held, 2 do
     local readable, other = pcall(cjson.decode, held[i + 1])
     readable = readable and type(other) == 'table' and type(other.symbol) == 'string'
@@ -90,7 +90,9 @@ if is_open then
 
   -- rate_limit
   local symbol_window_ms, per_minute, per_5min, per_hour = number(12), number(13), number(14), number(15)
+  local of_symbol, of_all = read('ZCARD', KEY.rate_symbol), read('ZCARD', KEY.rate_global)
   local function claimed_within(key, window_ms)
+    if (key == KEY.rate_symbol and of_symbol or of_all) == 0 then return 0 end
     return redis.call('ZCOUNT', key, '(' .. (now_ms - window_ms), '+inf')
   end
   if symbol_window_ms and claimed_within(KEY.rate_symbol, symbol_window_ms) > 0 then
@@ -132,14 +134,17 @@ if is_open then
 
   redis.call('ZADD', KEY.rate_symbol, now_ms, plan_id)
   redis.call('ZADD', KEY.rate_global, now_ms, plan_id)
-  redis.call('ZREMRANGEBYSCORE', KEY.rate_symbol, '-inf', now_ms - 3600000)
-  redis.call('ZREMRANGEBYSCORE', KEY.rate_global, '-inf', now_ms - 60000)
+  if of_symbol > 0 then redis.call('ZREMRANGEBYSCORE', KEY.rate_symbol, '-inf', now_ms - 3600000) end
+  if of_all > 0 then redis.call('ZREMRANGEBYSCORE', KEY.rate_global, '-inf', now_ms - 60000) end
   redis.call('PEXPIRE', KEY.rate_symbol, 3600000)
   redis.call('PEXPIRE', KEY.rate_global, 60000)
 end
 
-if not is_open then redis.call('PERSIST', KEY.processed) end
--- the one write that a key of a wrong type could refuse comes first: scripts are not rolled back
+if not is_open then
+  redis.call('PERSIST', KEY.processed)
+  read('HEXISTS', KEY.claims, plan_id)
+end
+-- the writes that a key of a wrong type could refuse are those whose keys were read: none is left half done
 redis.call('HSET', KEY.claims, plan_id, claim)
 redis.call('SET', KEY.processed, 'claimed')
 redis.call('SET', KEY.plan, record)

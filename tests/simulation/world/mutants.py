@@ -214,7 +214,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "an engine that lost the lease goes on claiming",
         _all(
             _method(Lease, "is_held", True),
-            _lua("Claim", ("if redis.call('GET', KEY.lease) ~= ARGV[1] then", "if false then")),
+            _lua("Claim", ("if read('GET', KEY.lease) ~= ARGV[1] then", "if false then")),
         ),
     ),
     Mutant(

@@ -31,6 +31,7 @@ KINDS: tuple[tuple[type, bytes], ...] = (
     (bytes, b"string"),
     (ZSet, b"zset"),
     (Stream, b"stream"),
+    (list, b"list"),
     (dict, b"hash"),
 )
 WRONG_TYPE = "WRONGTYPE Operation against a key holding the wrong kind of value"
@@ -206,6 +207,22 @@ class RedisServer:
         self._drop_if_empty(key)
         return gone
 
+    # -- lists
+
+    def do_rpush(self, key: bytes, *values: bytes) -> Reply:
+        stored = self._made(key, list)
+        stored.extend(values)
+        return len(stored)
+
+    def do_lpop(self, key: bytes, count: bytes) -> Reply:
+        stored = self.find(key, list)
+        if stored is None:
+            return None
+        taken = stored[: int(count)]
+        del stored[: int(count)]
+        self._drop_if_empty(key)
+        return taken
+
     # -- sorted sets
 
     def do_zadd(self, key: bytes, *pairs: bytes) -> Reply:
@@ -338,8 +355,7 @@ class RedisServer:
             return None
         for one in ids:
             group.pending[one] = Pending(consumer, self.now_ms())
-            group.read = stream.read_up_to(one, group.read, 1)
-        group.last = ids[-1]
+            stream.count_read(group, one)
         return [[key, [[format_id(one), stream.entries[one]] for one in ids]]]
 
     def _history(self, stream: Stream, group: Group, consumer: bytes, start: Id, count: int | None) -> Reply:
@@ -347,7 +363,7 @@ class RedisServer:
             one for one, known in group.pending.items() if known.consumer == consumer and one > start
         )
         for one in own[:count]:
-            group.pending[one].deliveries += 1
+            group.pending[one].deliveries += one in stream.entries
         return [[format_id(one), stream.entries.get(one)] for one in own[:count]]
 
     def do_xack(self, key: bytes, name: bytes, *ids: bytes) -> Reply:
@@ -381,7 +397,7 @@ class RedisServer:
 
     @staticmethod
     def _about_group(stream: Stream, name: bytes, group: Group) -> Reply:
-        read = stream.read_up_to(group.last, group.read, 0)
+        read = stream.reads_in_all(group)
         return [
             *(b"name", name, b"consumers", len(group.consumers), b"pending", len(group.pending)),
             *(b"last-delivered-id", format_id(group.last), b"entries-read", group.read),

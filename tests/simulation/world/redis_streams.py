@@ -70,13 +70,26 @@ class Stream:
         """Ids from ``first`` to ``last``, both included."""
         return self.ids[bisect_left(self.ids, first) : bisect_right(self.ids, last)]
 
-    def read_up_to(self, entry_id: Id, known: int | None, count: int) -> int | None:
-        """How many entries a group has read that read ``count`` more up to ``entry_id``; None: not known."""
-        if known is not None:
-            return known + count
-        if entry_id == self.last:
+    def reads_in_all(self, group: Group) -> int | None:
+        """How many of all entries ever added a group has read or missed; None: not known."""
+        if group.read is not None:
+            return group.read
+        return self._distance(group.last)
+
+    def count_read(self, group: Group, entry_id: Id) -> None:
+        """Note that a group reads one entry more."""
+        has_gap = group.read is None or self._has_gap(group)
+        group.read = self._distance(entry_id) if has_gap else (group.read or 0) + 1
+        group.last = entry_id
+
+    def _has_gap(self, group: Group) -> bool:
+        """Whether entries were trimmed away that the group had not read."""
+        return not self.ids or group.last < self.ids[0]
+
+    def _distance(self, entry_id: Id) -> int | None:
+        if not self.ids or entry_id == self.last:
             return self.added
-        if self.ids and entry_id <= self.ids[0]:
+        if entry_id <= self.ids[0]:
             return self.added - len(self.ids) + (entry_id == self.ids[0])
         return None
 
