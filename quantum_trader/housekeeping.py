@@ -120,7 +120,7 @@ class Housekeeping:
         if known is not None and known.value.hedge_mode != hedge_mode:
             logger.warning("position_mode_changed", hedge_mode=hedge_mode)
             reads.doubt_mode()
-            account.doubt_mode()
+            account.doubt()
             await self._refresh_positions()
 
     async def refresh_klines(self) -> None:

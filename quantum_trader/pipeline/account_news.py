@@ -14,6 +14,9 @@ reply to the same order, and names some legs only. So:
 - an **order that is not ours** is acted on at once, and once only, whoever finds it first
   (``ForeignFills``).
 
+A plan that is judged meanwhile does not judge by what is known to be out of date: a change that is
+not of an order of ours in flight puts the positions in doubt, and whoever needs them reads them first.
+
 While an order of ours is in flight on the symbol, the read waits for its settlement, for a second at
 most: one that began before would have to be made again by the settlement (``LiveAccount``).
 
@@ -130,8 +133,10 @@ class AccountNews:
         reading = self._rooms.account.positions
         if reading is not None and _contradicts(event.amounts, reading.value):
             self._doubt_mode()
-            self._rooms.account.doubt_mode()
-        self._changed_symbols |= {leg.symbol for leg in event.amounts}
+        symbols = {leg.symbol for leg in event.amounts}
+        if not all(map(self._reconciler.is_busy, symbols)):
+            self._rooms.account.doubt()
+        self._changed_symbols |= symbols
         self._want(MONEY)
 
     def _want(self, wanted: frozenset[Wanted]) -> None:

@@ -123,9 +123,9 @@ def _put_market(plan: Plan, rooms: Rooms, readings: dict[str, Reading[Any]]) -> 
 async def refresh_stale(rooms: Rooms, terms: Terms, symbol: str) -> list[str]:
     """Read anew what is too old to judge a plan of ``symbol`` by; return what could not be read, in words.
 
-    A stale position read is taken anew before judging (SPEC 5), and so is one from before the position
-    mode came into doubt (INC-32). A read that fails leaves the old reading where it was: its age
-    speaks for itself.
+    A stale position read is taken anew before judging (SPEC 5), and so is one that the stream, or a refusal
+    for the position mode (INC-32), has put in doubt. A read that fails leaves the old reading where it was:
+    its age speaks for itself.
     """
     now_ms = rooms.clock.now_ms()
     failures: list[str] = []

@@ -41,7 +41,7 @@ class OpenSender:
             return fate_of_order(await wait_in_lane(following, outcome_unknown), attempts)
         if isinstance(outcome, Rejected):
             if refusal_of(outcome.code) is Refused.POSITION_MODE:
-                self._rooms.account.doubt_mode()
+                self._rooms.account.doubt()
             return rejected(outcome, attempts)
         if isinstance(outcome, NotSent):
             return not_sent(outcome.reason, attempts)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import structlog
 
 from quantum_trader.domain.clock import Clock
@@ -31,6 +33,7 @@ class Reconciler:
         self._store = store
         self._foreign_fills = foreign_fills
         self._rooms = rooms
+        self._reconciling = asyncio.Lock()  # the chore and the stream both call for it
         self._lanes = lanes
         self._clock = clock
 
@@ -41,6 +44,10 @@ class Reconciler:
             ExchangeError: the fills behind a difference could not be read; the next turn tries again.
             RedisError: the ledger could not be written; likewise.
         """
+        async with self._reconciling:
+            await self._reconcile()
+
+    async def _reconcile(self) -> None:
         reading = self._rooms.account.positions
         if reading is None:
             return
@@ -60,9 +67,14 @@ class Reconciler:
             await self._foreign_fills.explain(leg, since_ms)
         except ExchangeError as failed:
             return failed
-        if not self.is_busy(leg.symbol):
+        if not self.is_busy(leg.symbol) and self._still_shows(leg, entry):
             await self._adopt(leg, entry)
         return None
+
+    def _still_shows(self, leg: Leg, entry: LedgerEntry) -> bool:
+        """Whether the newest reading has what was about to be adopted; else the next turn sees to it."""
+        reading = self._rooms.account.positions
+        return reading is not None and reading.value.amount(leg) == entry.position_amt
 
     def is_busy(self, symbol: str) -> bool:
         """Whether an order of ours may be under way on ``symbol``."""

@@ -36,8 +36,8 @@ class LiveAccount:
         self._read_number = 0
         self._asked_ms = 0
         self._last_fill_of: dict[Leg, int] = {}
-        self._mode_doubts = 0
-        self._mode_doubts_settled = 0
+        self._doubts = 0
+        self._doubts_settled = 0
         self.positions: Reading[Positions] | None = None
         self.account: Reading[Account] | None = None
         self.leverages: Mapping[str, int] = {}
@@ -49,12 +49,12 @@ class LiveAccount:
 
     @property
     def trusted_positions(self) -> Reading[Positions] | None:
-        """The positions, unless the position mode they were read in may have been changed since."""
-        return self.positions if self._mode_doubts == self._mode_doubts_settled else None
+        """The positions, unless something is known to have changed since they were read."""
+        return self.positions if self._doubts == self._doubts_settled else None
 
-    def doubt_mode(self) -> None:
-        """Have the positions read anew before the next plan is judged: the mode may be another."""
-        self._mode_doubts += 1
+    def doubt(self) -> None:
+        """Have the positions read anew before the next plan is judged: they, or their mode, changed."""
+        self._doubts += 1
 
     async def mark_settlement(self, sent_ms: int) -> int:
         """Return a mark: readings that began after it hold the fills of orders that are final now.
@@ -90,14 +90,14 @@ class LiveAccount:
     async def _read_positions(self) -> None:
         asked_ms, fills_before, epoch = self._clock.now_ms(), self._fills, self.positions_epoch
         self._reads_begun += 1
-        number, doubts, self._asked_ms = self._reads_begun, self._mode_doubts, asked_ms
+        number, doubts, self._asked_ms = self._reads_begun, self._doubts, asked_ms
         snapshot = await self._reads.positions()
         newer = {leg for leg, fill in self._last_fill_of.items() if fill > fills_before}
         live = {leg: held for leg, held in snapshot.items() if leg not in newer}
         if self.positions is not None:
             live |= {leg: held for leg, held in self.positions.value.items() if leg in newer}
         self.positions = Reading(Positions(live, hedge_mode=snapshot.hedge_mode), asked_ms, SOURCE)
-        self._read_number, self._mode_doubts_settled = number, doubts
+        self._read_number, self._doubts_settled = number, doubts
         self.positions_epoch = max(self.positions_epoch, epoch)
 
     async def _read_account(self) -> None:

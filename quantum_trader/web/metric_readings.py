@@ -74,6 +74,8 @@ class Readings(Collector):
         yield _one("used_weight", "Request weight of this minute.", weight.used(Counter.WEIGHT, MINUTE_MS))
         yield _one("used_orders", "Orders of this minute.", weight.used(Counter.ORDERS, MINUTE_MS))
         yield _one("banned", "1 while the exchange bans this address.", float(weight.is_banned))
+        links = [((name,), float(link["live"])) for name, link in joined.streams.status().items()]
+        yield _gauge("stream_live", "1 while a stream lives; reads take over while not.", ("stream",), links)
         if rooms.server_clock.offset_ms is not None:
             offset_s = rooms.server_clock.offset_ms / 1000
             yield _one("clock_offset_seconds", "The exchange's clock minus ours.", offset_s)

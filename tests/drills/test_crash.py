@@ -200,6 +200,7 @@ async def test_inc_18_killed_in_flight_while_redis_forgets_it_sends_no_second_or
         venue.faults.add(FaultRule(FaultKind.TIMEOUT_AFTER, method="POST", path="/fapi/v1/order", ms=60_000))
         hidden = FaultRule(FaultKind.STATUS_BEFORE, method="GET", path="/fapi/v1/order", preset="500_unknown")
         venue.faults.add(replace(hidden, count=100_000))
+        venue.faults.add(FaultRule(FaultKind.STREAM_SILENCE, path="/private", ms=60_000, count=100_000))
         wire = Wire()
         wire.watch(venue.gateway)
         plan_id = await put(database, 0)

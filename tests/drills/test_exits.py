@@ -6,7 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from support.house import House, house, trace_of
+from support.house import NO_STREAMS, House, house, trace_of
 
 from quantum_trader.exchange.simulator import FaultKind
 
@@ -82,6 +82,7 @@ async def test_inc_31_an_exit_above_the_largest_market_order_is_split(tmp_path: 
         largest = rules.market_quantity.maximum
         for number in range(2):
             await add_position(rich, "DOGEUSDT", largest, number)
+        await rich.app._joined.rooms.account.refresh_positions()  # type: ignore[union-attr]
         wire = rich.watch()
         result = await rich.close("DOGEUSDT")
         assert (result["decision"], Decimal(result["filled_qty"])) == ("FILLED", 2 * largest)
@@ -95,16 +96,17 @@ async def add_position(rich: House, symbol: str, quantity: Decimal, number: int)
     assert reply["status"] in ("FILLED", "NEW"), reply
 
 
-async def test_inc_28_a_reduce_only_refusal_on_a_flat_symbol_is_done_once(running: House) -> None:
-    await running.open("XRPUSDT", qty=20)
-    rooms = running.app._joined.rooms  # type: ignore[union-attr]
-    held = rooms.account.positions
-    await running.trade("XRPUSDT", "SELL", Decimal(20), "hand-close")
-    rooms.account.positions = held
-    wire = running.watch()
-    result = await running.close()
-    assert result["reason"] == "already_flat"
-    assert len(wire.orders) == 1
+async def test_inc_28_a_reduce_only_refusal_on_a_flat_symbol_is_done_once(tmp_path: Path) -> None:
+    async with house(tmp_path, exchange=NO_STREAMS) as running:
+        await running.open("XRPUSDT", qty=20)
+        rooms = running.app._joined.rooms  # type: ignore[union-attr]
+        held = rooms.account.positions
+        await running.trade("XRPUSDT", "SELL", Decimal(20), "hand-close")
+        rooms.account.positions = held
+        wire = running.watch()
+        result = await running.close()
+        assert result["reason"] == "already_flat"
+        assert len(wire.orders) == 1
 
 
 async def test_an_exit_goes_on_through_transient_refusals(running: House) -> None:

@@ -174,9 +174,9 @@ async def test_inc_91_the_loop_lag_is_in_the_status(running: House) -> None:
 async def _rest_orders(running: House) -> None:
     """Place one resting limit order and one conditional order on the symbol, by hand."""
     price = (await running.ask("/fapi/v1/premiumIndex", symbol="XRPUSDT"))["markPrice"]
-    above, below = (f"{Decimal(price) * Decimal(factor):.4f}" for factor in ("1.03", "0.5"))
-    limit = {"type": "LIMIT", "timeInForce": "GTC", "quantity": "20", "price": above, "reduceOnly": "true"}
-    await running.send("/fapi/v1/order", symbol="XRPUSDT", side="SELL", **limit)
+    bid, below = (f"{Decimal(price) * Decimal(factor):.4f}" for factor in ("0.97", "0.5"))
+    limit = {"type": "LIMIT", "timeInForce": "GTC", "quantity": "20", "price": bid}
+    await running.send("/fapi/v1/order", symbol="XRPUSDT", side="BUY", **limit)
     stop = {"algoType": "CONDITIONAL", "type": "STOP_MARKET", "triggerPrice": below, "quantity": "20"}
     await running.send("/fapi/v1/algoOrder", symbol="XRPUSDT", side="SELL", reduceOnly="true", **stop)
     assert len(await running.ask("/fapi/v1/openOrders", symbol="XRPUSDT")) == 1

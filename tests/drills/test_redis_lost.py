@@ -13,7 +13,6 @@ from redis.exceptions import ConnectionError as RedisGone
 from redis.exceptions import RedisError
 from support.house import House, Wire, until
 
-from quantum_trader.domain.order import client_order_id
 from quantum_trader.exchange.simulator import FaultKind
 from quantum_trader.stores.codec import encode
 from quantum_trader.stores.connection import Database
@@ -29,14 +28,8 @@ PATIENCE_S = 40.0
 async def in_flight(running: House, plan_id: str) -> Wire:
     """Put an open whose order is executed, and of which the engine hears nothing until ``answer``."""
     running.spoil_order(FaultKind.STATUS_AFTER, preset="503_unknown")
-    running.fault(
-        FaultKind.STATUS_BEFORE,
-        method="GET",
-        path="/fapi/v1/order",
-        symbol="XRPUSDT",
-        preset="500_unknown",
-        count=100_000,
-    )
+    running.fault(FaultKind.STREAM_SILENCE, path="/private", ms=60_000, count=100_000)
+    hide(running)
     wire = running.watch()
     await running.submit(**OPEN, plan_id=plan_id)
 
@@ -45,6 +38,18 @@ async def in_flight(running: House, plan_id: str) -> Wire:
 
     await until(arrived, PATIENCE_S, "the order at the exchange")
     return wire
+
+
+def hide(running: House) -> None:
+    """Let no query say what became of an order, until ``answer``."""
+    running.fault(
+        FaultKind.STATUS_BEFORE,
+        method="GET",
+        path="/fapi/v1/order",
+        symbol="XRPUSDT",
+        preset="500_unknown",
+        count=100_000,
+    )
 
 
 def answer(running: House) -> None:
@@ -285,7 +290,9 @@ async def test_a_mirror_that_cannot_be_written_stops_opens_and_no_exit(
 async def test_inc_05_keys_deleted_during_an_unknown_outcome_let_no_other_open_onto_the_symbol(
     running: House,
 ) -> None:
-    wire = await in_flight(running, "unknown")
+    running.spoil_order(FaultKind.STATUS_BEFORE, preset="503_unknown")
+    hide(running)
+    await running.submit(**OPEN, plan_id="unknown")
 
     async def unlocked() -> bool:
         claimed = await running.redis.get(running.keys.processed("unknown")) == b"claimed"
@@ -296,9 +303,8 @@ async def test_inc_05_keys_deleted_during_an_unknown_outcome_let_no_other_open_o
     late = await running.open("XRPUSDT", qty=20, timestamp=running.app._clock.now_ms() - 58_000)
     assert (late["decision"], late["reason"]) == ("BLOCKED", "symbol_in_flight")
     answer(running)
-    found = await running.result("unknown", PATIENCE_S)
-    assert (found["decision"], found["client_order_id"]) == ("FILLED", client_order_id("unknown"))
-    assert len(wire.orders) == 1
+    assert (await running.result("unknown", PATIENCE_S))["reason"] == "not_placed"
+    assert await running.ask("/fapi/v1/allOrders", symbol="XRPUSDT") == []
 
 
 async def _open_ready(running: House, symbol: str) -> Wire:

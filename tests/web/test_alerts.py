@@ -61,6 +61,7 @@ async def _bsc_demoted(running: House, _: pytest.MonkeyPatch) -> None:
 async def _unknown_outcome(running: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("quantum_trader.web.watch.UNKNOWN_AFTER_MS", 200)
     await running.open("BNBUSDT", 1)  # from now on plans are first deliveries, not asked for beforehand
+    running.fault(FaultKind.STREAM_SILENCE, path="/private", ms=60_000, count=100)
     running.spoil_order(FaultKind.RESET_AFTER)
     running.fault(
         FaultKind.STATUS_BEFORE, preset="503_unknown", count=10_000, method="GET", path="/fapi/v1/order"
@@ -183,6 +184,7 @@ async def test_an_order_of_unknown_outcome_is_listed_until_it_is_known(running: 
     joined = running.app._joined
     assert joined is not None
     await running.open("BNBUSDT", 1)  # from now on plans are first deliveries, not asked for beforehand
+    running.fault(FaultKind.STREAM_SILENCE, path="/private", ms=60_000, count=100)
     running.spoil_order(FaultKind.RESET_AFTER)
     running.fault(
         FaultKind.STATUS_BEFORE, preset="503_unknown", count=10_000, method="GET", path="/fapi/v1/order"
