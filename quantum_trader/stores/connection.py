@@ -11,7 +11,7 @@ from typing import Any, cast
 import redis.asyncio as redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import NoScriptError, RedisError
 
 from quantum_trader.sentinel_address import SCHEME
 from quantum_trader.stores import sentinel
@@ -73,10 +73,10 @@ class Database:
             return cast("list[bytes]", await self._scripts[script](keys=list(keys), args=list(args)))
         command = ("EVALSHA", self._digests[script], len(keys), *keys, *args)
         (reply,) = await lane.ask((command,))
-        if isinstance(reply, ResponseError) and str(reply).startswith("NOSCRIPT"):  # nothing was run
+        if isinstance(reply, NoScriptError):  # nothing was run
             load = ("SCRIPT", "LOAD", self._scripts[script].script)
             _, reply = await lane.ask((load, command))
-        if isinstance(reply, ResponseError):
+        if isinstance(reply, RedisError):
             raise reply
         return cast("list[bytes]", reply)
 

@@ -19,8 +19,9 @@ from typing import Any, cast
 
 import hiredis
 import redis.asyncio as redis
+from redis._parsers.base import BaseParser
+from redis.exceptions import BusyLoadingError, MasterDownError, ReadOnlyError
 from redis.exceptions import ConnectionError as Disconnected
-from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as TimedOut
 
 Word = str | bytes | int
@@ -28,7 +29,7 @@ Command = tuple[Word, ...]
 
 _packed = cast("Callable[[Command], bytes]", hiredis.pack_command)  # its own types know one word only
 CALLS_MAX = 4096
-SERVER_GONE = ("READONLY", "LOADING", "MASTERDOWN", "UNBLOCKED")
+SERVER_GONE = (ReadOnlyError, BusyLoadingError, MasterDownError)
 """Replies of a server that is none to talk to any more: another one may be, so the line is cut."""
 
 
@@ -84,7 +85,7 @@ class _Line(asyncio.Protocol):
         self._transport.set_protocol(self)
         self._timeout_s = timeout_s
         self._loop = asyncio.get_running_loop()
-        self._replies = hiredis.Reader(replyError=ResponseError)
+        self._replies = hiredis.Reader(replyError=BaseParser.parse_error)  # the classes that redis-py raises
         self._calls: deque[_Call] = deque()
         self._watch: asyncio.TimerHandle | None = None
         self.is_broken = False
@@ -115,8 +116,8 @@ class _Line(asyncio.Protocol):
         self._break(Disconnected(f"the connection broke: {exc or 'the server closed it'}"))
 
     def _take(self, reply: Any) -> None:
-        if isinstance(reply, ResponseError) and str(reply).startswith(SERVER_GONE):
-            self._break(Disconnected(str(reply)))
+        if isinstance(reply, SERVER_GONE):
+            self._break(Disconnected(f"{type(reply).__name__}: {reply}"))
             return
         call = self._calls[0]
         call.replies.append(reply)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from redis.exceptions import ConnectionError as Disconnected
-from redis.exceptions import ResponseError
+from redis.exceptions import OutOfMemoryError, ResponseError
 from redis.exceptions import TimeoutError as TimedOut
 from support.house import until
 
@@ -83,7 +83,7 @@ async def test_silence_counts_as_unknown_after_its_time(database: Database) -> N
 
 async def test_a_server_that_is_no_master_any_more_is_left(lane: Lane) -> None:
     me = await one(lane, "CLIENT", "ID")
-    with pytest.raises(Disconnected, match="READONLY"):
+    with pytest.raises(Disconnected, match="ReadOnlyError"):
         await one(lane, "EVAL", "return redis.error_reply('READONLY a replica now')", 0)
     assert await one(lane, "CLIENT", "ID") != me
 
@@ -117,3 +117,8 @@ async def test_scripts_that_the_server_forgot_are_handed_over_again(database: Da
     await database.client.script_flush()
     assert await database.run("unlock", ["lock"], ["me"]) == 1
     assert await database.client.get("lock") is None
+
+
+async def test_errors_are_of_the_classes_that_redis_py_raises(lane: Lane) -> None:
+    refused = await one(lane, "EVAL", "return redis.error_reply('OOM command not allowed')", 0)
+    assert isinstance(refused, OutOfMemoryError)
