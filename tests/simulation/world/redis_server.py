@@ -28,6 +28,7 @@ class ZSet(dict[bytes, float]):
 
 
 KINDS: tuple[tuple[type, bytes], ...] = (
+    (list, b"list"),
     (bytes, b"string"),
     (ZSet, b"zset"),
     (Stream, b"stream"),
@@ -205,6 +206,22 @@ class RedisServer:
         gone = sum(stored.pop(name, None) is not None for name in names)
         self._drop_if_empty(key)
         return gone
+
+    # -- lists
+
+    def do_rpush(self, key: bytes, *values: bytes) -> Reply:
+        stored = self._made(key, list)
+        stored += values
+        return len(stored)
+
+    def do_lpop(self, key: bytes, count: bytes) -> Reply:
+        stored = self.find(key, list)
+        if stored is None:
+            return None
+        first = stored[: int(count)]
+        del stored[: int(count)]
+        self._drop_if_empty(key)
+        return first
 
     # -- sorted sets
 
