@@ -26,6 +26,7 @@ from quantum_trader.pipeline.claim import Grant
 from quantum_trader.pipeline.consequences import consequences
 from quantum_trader.pipeline.evidence import Rooms
 from quantum_trader.pipeline.intake import Refused
+from quantum_trader.pipeline.lanes import SymbolLanes
 from quantum_trader.pipeline.results import Ending, permit_p32, permit_p33, result_of, result_of_refused
 from quantum_trader.pipeline.rules import RulesInForce
 from quantum_trader.positions.ledger import LedgerEntry
@@ -67,6 +68,7 @@ class Settler:
         self._keys = keys
         self._clock = clock
         self._archive = archive
+        self._turns = SymbolLanes()
 
     async def refuse(self, refused: Refused, stream_id: str) -> NotSettled | None:
         """Write the result of an entry that ended at intake; not None if it was a duplicate."""
@@ -95,7 +97,15 @@ class Settler:
         return self._report(outcome, result, settlement, ending.decision)
 
     async def end_claimed(self, grant: Grant, plan: Plan, ending: Ending) -> None:
-        """Write the result of a claimed plan and release what it had claimed."""
+        """Write the result of a claimed plan and release what it had claimed.
+
+        One after another on a symbol, though their orders may be under way together (an exit does not
+        wait for an order of unknown outcome): each makes the ledger's next entry from the last one.
+        """
+        async with self._turns.hold(plan.symbol):
+            await self._end_claimed(grant, plan, ending)
+
+    async def _end_claimed(self, grant: Grant, plan: Plan, ending: Ending) -> None:
         result = self._result(plan, ending)
         exposure = self._rooms.book.exposure(plan.plan_id)
         fate = ending.fate

@@ -34,7 +34,7 @@ class LiveAccount:
         self._fills = 0
         self._reads_begun = 0
         self._read_number = 0
-        self._asked_ms = 0
+        self._answered_ms = 0
         self._last_fill_of: dict[Leg, int] = {}
         self._doubts = 0
         self._doubts_settled = 0
@@ -59,15 +59,17 @@ class LiveAccount:
     async def mark_settlement(self, sent_ms: int) -> int:
         """Return a mark: readings that began after it hold the fills of orders that are final now.
 
-        One that was asked for since ``sent_ms`` (our wall time) may hold some of those fills, so
-        that they can neither be added to it nor left out: it is then read anew first.
+        One that was answered since ``sent_ms`` (our wall time) may hold some of those fills, whenever
+        it was asked for: requests overtake each other. They can neither be added to it nor left out,
+        so it is read anew first; where that fails, nothing is judged by it any more.
         """
         mark = self._reads_begun
-        if self._asked_ms >= sent_ms:
+        if self._answered_ms >= sent_ms:
             try:
                 await self.refresh_positions()
             except ExchangeError as failed:
                 log.warning("fill_not_read_back", error=str(failed))
+                self.doubt_mode()
         return mark
 
     def take_over(self, orders: Iterable[OrderState], mark: int, epoch: int) -> None:
@@ -90,14 +92,23 @@ class LiveAccount:
     async def _read_positions(self) -> None:
         asked_ms, fills_before, epoch = self._clock.now_ms(), self._fills, self.positions_epoch
         self._reads_begun += 1
+<<<<<<< HEAD
         number, doubts, self._asked_ms = self._reads_begun, self._doubts, asked_ms
+=======
+        number, doubts = self._reads_begun, self._mode_doubts
+>>>>>>> simulate
         snapshot = await self._reads.positions()
         newer = {leg for leg, fill in self._last_fill_of.items() if fill > fills_before}
         live = {leg: held for leg, held in snapshot.items() if leg not in newer}
         if self.positions is not None:
             live |= {leg: held for leg, held in self.positions.value.items() if leg in newer}
         self.positions = Reading(Positions(live, hedge_mode=snapshot.hedge_mode), asked_ms, SOURCE)
+<<<<<<< HEAD
         self._read_number, self._doubts_settled = number, doubts
+=======
+        self._read_number, self._mode_doubts_settled = number, doubts
+        self._answered_ms = self._clock.now_ms()
+>>>>>>> simulate
         self.positions_epoch = max(self.positions_epoch, epoch)
 
     async def _read_account(self) -> None:

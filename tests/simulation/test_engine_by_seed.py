@@ -1,4 +1,4 @@
-"""The whole engine by seed, as far as every test run has time for it; all of it: ``make simulate``."""
+"""The whole engine by seed, as far as the tests have time for it; ``make simulate`` is the long way."""
 
 from __future__ import annotations
 

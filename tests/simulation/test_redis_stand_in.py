@@ -102,6 +102,8 @@ def commands(rng: random.Random) -> Iterator[tuple[object, ...]]:
                 ("HGETALL", key),
                 ("HEXISTS", key, field),
                 ("HDEL", key, field),
+                ("RPUSH", key, field, number),
+                ("LPOP", key, 2),
                 ("ZADD", key, number, field),
                 ("ZREM", key, field),
                 ("ZCARD", key),

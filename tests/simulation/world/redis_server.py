@@ -28,10 +28,10 @@ class ZSet(dict[bytes, float]):
 
 
 KINDS: tuple[tuple[type, bytes], ...] = (
+    (list, b"list"),
     (bytes, b"string"),
     (ZSet, b"zset"),
     (Stream, b"stream"),
-    (list, b"list"),
     (dict, b"hash"),
 )
 WRONG_TYPE = "WRONGTYPE Operation against a key holding the wrong kind of value"
@@ -211,17 +211,17 @@ class RedisServer:
 
     def do_rpush(self, key: bytes, *values: bytes) -> Reply:
         stored = self._made(key, list)
-        stored.extend(values)
+        stored += values
         return len(stored)
 
     def do_lpop(self, key: bytes, count: bytes) -> Reply:
         stored = self.find(key, list)
         if stored is None:
             return None
-        taken = stored[: int(count)]
+        first = stored[: int(count)]
         del stored[: int(count)]
         self._drop_if_empty(key)
-        return taken
+        return first
 
     # -- sorted sets
 

@@ -1,0 +1,88 @@
+"""Settlements of one symbol go one after another: each makes the ledger's next entry from the last."""
+
+from __future__ import annotations
+
+import asyncio
+from decimal import Decimal
+from types import SimpleNamespace
+from typing import Any
+
+from support.cases import NOW_MS, exit_plan, leg
+
+from quantum_trader.domain.order import OrderState, OrderStatus
+from quantum_trader.domain.result import Ended
+from quantum_trader.domain.trading import Side
+from quantum_trader.pipeline.claim import Grant
+from quantum_trader.pipeline.fate import Fate
+from quantum_trader.pipeline.results import Ending
+from quantum_trader.pipeline.settle import Settler
+from quantum_trader.positions.claim_book import ClaimBook
+from quantum_trader.positions.ledger import Ledger, LedgerEntry
+from quantum_trader.stores.claims import PlanRecord, StoredOrder
+from quantum_trader.stores.keys import Keys
+from quantum_trader.stores.settlement import Settled, Settlement
+
+
+class SlowStore:
+    """Writes a settlement when it is told to, in the order in which they arrived."""
+
+    def __init__(self) -> None:
+        self.written: list[Settlement] = []
+        self.may_write = asyncio.Event()
+
+    async def settle(self, lease_value: str, settlement: Settlement, now_ms: int) -> Settled:
+        await self.may_write.wait()
+        self.written.append(settlement)
+        return Settled(1)
+
+
+class Account(SimpleNamespace):
+    """A live view that has nothing to say."""
+
+    async def mark_settlement(self, sent_ms: int) -> int:
+        return 0
+
+    def take_over(self, *_: object) -> None:
+        """Nobody looks."""
+
+
+def settler(store: SlowStore) -> tuple[Settler, Any]:
+    rooms = SimpleNamespace(
+        account=Account(positions_epoch=0, account_epoch=0),
+        book=ClaimBook(),
+        ledger=Ledger({leg(): LedgerEntry(position_amt=Decimal(10))}),
+        lease=SimpleNamespace(value="engine:1"),
+        mirror=SimpleNamespace(settle=lambda *_: None),
+        server_clock=SimpleNamespace(offset_ms=0),
+    )
+    rules = SimpleNamespace(mode="testnet", config_hash="config-1")
+    clock = SimpleNamespace(now_ms=lambda: NOW_MS)
+    return Settler(store, rooms, rules, Keys(), clock, lambda *_: None), rooms  # type: ignore[arg-type]
+
+
+def sold(number: int, quantity: int) -> tuple[Grant, Any, Ending]:
+    plan, amount = exit_plan(plan_id=f"plan-{number}", quantity=quantity), Decimal(quantity)
+    name = f"qt-{number}-0"
+    order = OrderState(
+        leg(), Side.SELL, number, name, OrderStatus.FILLED, amount, amount, Decimal(100), NOW_MS
+    )
+    stored = StoredOrder(leg(), Side.SELL, amount, name, NOW_MS)
+    record = PlanRecord(
+        plan.plan_id, plan.stream_id, "hash", {}, True, "REDUCE", amount, stored, 1, "config-1", NOW_MS
+    )
+    fate = Fate(Ended.FILLED, "filled", orders=(order,))
+    return Grant(record, None), plan, Ending(Ended.FILLED, "filled", fate=fate)  # type: ignore[arg-type]
+
+
+async def test_two_fills_that_are_settled_together_both_reach_the_ledger() -> None:
+    store = SlowStore()
+    writes, rooms = settler(store)
+    both = [
+        asyncio.create_task(writes.end_claimed(*sold(1, 3))),
+        asyncio.create_task(writes.end_claimed(*sold(2, 4))),
+    ]
+    await asyncio.sleep(0)
+    store.may_write.set()
+    await asyncio.gather(*both)
+    assert rooms.ledger[leg()].position_amt == 3
+    assert [one.ledger["position_amt"] for one in store.written] == ["7", "3"]

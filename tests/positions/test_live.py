@@ -1,0 +1,95 @@
+"""The live view between a fill and the reading that shows it: nothing forgotten, nothing counted twice."""
+
+from __future__ import annotations
+
+import asyncio
+from decimal import Decimal
+
+import pytest
+from support.cases import NOW_MS, SYMBOL, leg, position, positions
+
+from quantum_trader.domain.order import OrderState, OrderStatus
+from quantum_trader.domain.trading import Positions, Side
+from quantum_trader.exchange.errors import ExchangeError
+from quantum_trader.positions.live import LiveAccount
+
+
+class SetClock:
+    """Time that passes when it is set."""
+
+    at_ms = NOW_MS
+
+    def now_ms(self) -> int:
+        return self.at_ms
+
+
+class Reads:
+    """Reads that answer when they are told to, with what the exchange holds at that moment."""
+
+    def __init__(self) -> None:
+        self.held = positions(position(1))
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+        self.fails = False
+
+    async def positions(self) -> Positions:
+        await self.may_answer.wait()
+        if self.fails:
+            raise ExchangeError("GET /positions", "gone")
+        return self.held
+
+
+def sold(quantity: str) -> OrderState:
+    amount = Decimal(quantity)
+    filled = OrderStatus.FILLED
+    return OrderState(leg(), Side.SELL, 7, "qt-7", filled, amount, amount, Decimal(100), NOW_MS + 20)
+
+
+@pytest.fixture
+async def account() -> tuple[LiveAccount, Reads, SetClock]:
+    reads, clock = Reads(), SetClock()
+    live = LiveAccount(reads, clock)  # type: ignore[arg-type]
+    await live.refresh_positions()
+    return live, reads, clock
+
+
+def amount_of(live: LiveAccount) -> Decimal:
+    assert live.positions is not None
+    return live.positions.value.amount(leg(SYMBOL))
+
+
+async def test_a_reading_asked_before_an_order_and_answered_after_its_fill_is_not_added_to(
+    account: tuple[LiveAccount, Reads, SetClock],
+) -> None:
+    live, reads, clock = account
+    reads.may_answer.clear()
+    asked = asyncio.create_task(live.refresh_positions())
+    await asyncio.sleep(0)
+    sent_ms = clock.at_ms = NOW_MS + 10
+    reads.held = positions(position("0.6"))  # the order overtakes the read and fills
+    reads.may_answer.set()
+    clock.at_ms = NOW_MS + 30
+    await asked
+    live.take_over([sold("0.4")], await live.mark_settlement(sent_ms), epoch=0)
+    assert amount_of(live) == Decimal("0.6")
+
+
+async def test_a_fill_that_no_reading_can_hold_is_added_at_once(
+    account: tuple[LiveAccount, Reads, SetClock],
+) -> None:
+    live, _, clock = account
+    sent_ms = clock.at_ms = NOW_MS + 10
+    live.take_over([sold("0.4")], await live.mark_settlement(sent_ms), epoch=0)
+    assert amount_of(live) == Decimal("0.6")
+
+
+async def test_nothing_is_judged_by_a_reading_that_may_hold_a_fill_and_cannot_be_taken_anew(
+    account: tuple[LiveAccount, Reads, SetClock],
+) -> None:
+    live, reads, _ = account
+    reads.fails = True
+    await live.mark_settlement(NOW_MS)
+    assert live.trusted_positions is None
+    reads.fails = False
+    await live.refresh_positions()
+    assert live.trusted_positions is not None
