@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import sys
 from decimal import Decimal
@@ -22,9 +23,12 @@ _numbers = itertools.count(1)
 async def main(url: str, transport: str, key: str, secret: str) -> None:
     settings: dict[str, Any] = {"rest_url": url, "api_key": key, "api_secret": secret}
     if transport == "ws":
-        settings |= {"order_transport": "ws", "ws_api_url": url.replace("http://", "ws://") + "/ws-fapi/v1"}
+        settings |= {"orders_over_ws": True, "ws_api_url": url.replace("http://", "ws://") + "/ws-fapi/v1"}
     exchange = connect(ExchangeSettings(**settings), SystemClock())
     await exchange.clock.measure()
+    exchange.start()
+    while exchange.ws_api is not None and not exchange.ws_api.is_ready:
+        await asyncio.sleep(0.01)  # noqa: ASYNC110 -- a bench has no events to wait for
 
     async def send(side: str) -> None:
         plan_id = f"loop-{next(_numbers)}"
