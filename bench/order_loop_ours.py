@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import sys
 from decimal import Decimal
 from typing import Any
 
+import structlog
 import uvloop
 from order_loop import QUANTITY, SYMBOL, serve
 
@@ -17,6 +19,7 @@ from quantum_trader.domain.trading import Leg, Side
 from quantum_trader.exchange.binance import connect
 from quantum_trader.exchange.settings import ExchangeSettings
 
+structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
 _numbers = itertools.count(1)
 
 
@@ -27,8 +30,8 @@ async def main(url: str, transport: str, key: str, secret: str) -> None:
     exchange = connect(ExchangeSettings(**settings), SystemClock())
     await exchange.clock.measure()
     exchange.start()
-    while exchange.ws_api is not None and not exchange.ws_api.is_ready:
-        await asyncio.sleep(0.01)  # noqa: ASYNC110 -- a bench has no events to wait for
+    while exchange.ws_api is not None and not exchange.ws_api.is_ready:  # noqa: ASYNC110 -- no event tells
+        await asyncio.sleep(0.01)
 
     async def send(side: str) -> None:
         plan_id = f"loop-{next(_numbers)}"
