@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import logging
 import sys
 from decimal import Decimal
 from typing import Any
 
+import structlog
 import uvloop
 from order_loop import QUANTITY, SYMBOL, serve
 
@@ -16,15 +19,19 @@ from quantum_trader.domain.trading import Leg, Side
 from quantum_trader.exchange.binance import connect
 from quantum_trader.exchange.settings import ExchangeSettings
 
+structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
 _numbers = itertools.count(1)
 
 
 async def main(url: str, transport: str, key: str, secret: str) -> None:
     settings: dict[str, Any] = {"rest_url": url, "api_key": key, "api_secret": secret}
     if transport == "ws":
-        settings |= {"order_transport": "ws", "ws_api_url": url.replace("http://", "ws://") + "/ws-fapi/v1"}
+        settings |= {"orders_over_ws": True, "ws_api_url": url.replace("http://", "ws://") + "/ws-fapi/v1"}
     exchange = connect(ExchangeSettings(**settings), SystemClock())
     await exchange.clock.measure()
+    exchange.start()
+    while exchange.ws_api is not None and not exchange.ws_api.is_ready:  # noqa: ASYNC110 -- no event tells
+        await asyncio.sleep(0.01)
 
     async def send(side: str) -> None:
         plan_id = f"loop-{next(_numbers)}"
