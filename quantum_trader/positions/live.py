@@ -69,7 +69,7 @@ class LiveAccount:
                 await self.refresh_positions()
             except ExchangeError as failed:
                 log.warning("fill_not_read_back", error=str(failed))
-                self.doubt_mode()
+                self.doubt()
         return mark
 
     def take_over(self, orders: Iterable[OrderState], mark: int, epoch: int) -> None:
@@ -92,23 +92,15 @@ class LiveAccount:
     async def _read_positions(self) -> None:
         asked_ms, fills_before, epoch = self._clock.now_ms(), self._fills, self.positions_epoch
         self._reads_begun += 1
-<<<<<<< HEAD
-        number, doubts, self._asked_ms = self._reads_begun, self._doubts, asked_ms
-=======
-        number, doubts = self._reads_begun, self._mode_doubts
->>>>>>> simulate
+        number, doubts = self._reads_begun, self._doubts
         snapshot = await self._reads.positions()
         newer = {leg for leg, fill in self._last_fill_of.items() if fill > fills_before}
         live = {leg: held for leg, held in snapshot.items() if leg not in newer}
         if self.positions is not None:
             live |= {leg: held for leg, held in self.positions.value.items() if leg in newer}
         self.positions = Reading(Positions(live, hedge_mode=snapshot.hedge_mode), asked_ms, SOURCE)
-<<<<<<< HEAD
         self._read_number, self._doubts_settled = number, doubts
-=======
-        self._read_number, self._mode_doubts_settled = number, doubts
         self._answered_ms = self._clock.now_ms()
->>>>>>> simulate
         self.positions_epoch = max(self.positions_epoch, epoch)
 
     async def _read_account(self) -> None:
