@@ -145,13 +145,8 @@ class AccountNews:
 
     # -- what follows from it
 
-    async def run(self) -> None:
-        """Act and read as events demand, until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._act_on_foreign_orders(), name="foreign orders")
-            tasks.create_task(self._read_what_changed(), name="account news")
-
-    async def _act_on_foreign_orders(self) -> None:
+    async def act_on_foreign_orders(self) -> None:
+        """Answer orders that nobody here sent, until cancelled."""
         while True:
             order = await self._foreign.get()
             while not await self._is_acted_on(order):
@@ -165,7 +160,8 @@ class AccountNews:
             return False
         return True
 
-    async def _read_what_changed(self) -> None:
+    async def read_what_changed(self) -> None:
+        """Read what the events say has changed, until cancelled."""
         while True:
             await self._reading_due.wait()
             self._reading_due.clear()

@@ -7,7 +7,10 @@ all there is, and they are made more often.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
+
+import structlog
 
 from quantum_trader.concurrency import end_tasks
 from quantum_trader.domain.clock import Clock
@@ -17,6 +20,10 @@ from quantum_trader.exchange.streams.market_events import ClosedCandle, MarketEv
 from quantum_trader.market.live import KLINES_INTERVAL
 from quantum_trader.pipeline.account_news import AccountNews
 from quantum_trader.pipeline.evidence import Rooms
+
+RESTART_S = 1.0
+
+log = structlog.get_logger()
 
 
 class LiveStreams:
@@ -43,8 +50,25 @@ class LiveStreams:
 
     def start(self) -> None:
         """Begin to listen."""
-        running = (("account news", self._news), ("user stream", self._user), ("market stream", self._market))
-        self._tasks = [asyncio.create_task(one.run(), name=name) for name, one in running if one is not None]
+        works = {
+            "foreign orders": self._news.act_on_foreign_orders,
+            "account news": self._news.read_what_changed,
+        }
+        for name, stream in (("user stream", self._user), ("market stream", self._market)):
+            if stream is not None:
+                works[name] = stream.run
+        self._tasks = [
+            asyncio.create_task(self._for_ever(name, work), name=name) for name, work in works.items()
+        ]
+
+    async def _for_ever(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """A bug in what a stream leads to ends neither the streams nor what else they lead to."""
+        while True:
+            try:
+                await work()
+            except Exception:
+                log.exception("stream_work_broken", work=name, retry_s=RESTART_S)
+            await self._clock.sleep(RESTART_S)
 
     async def stop(self) -> None:
         """End every stream."""
