@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from support.house import KEY, SECRET, House, exchange
+from support.house import KEY, SECRET, House, exchange, until
 
 from quantum_trader.cli import main
+from quantum_trader.stores.archive import archived_plan
 from quantum_trader.stores.codec import decode
 from quantum_trader.stores.embedded import embedded_url
 
@@ -228,9 +229,11 @@ async def test_submit_carries_every_field_that_a_plan_may_have(on_the_house: Hou
 
 async def test_submit_knows_an_id_that_redis_has_forgotten(on_the_house: House) -> None:
     await on_the_house.open(plan_id="long-ago")
-    told = await run("why", "long-ago")
-    while told.exit_code != 0:  # the archive is written beside the loop, a moment later
-        told = await run("why", "long-ago")
+
+    async def is_archived() -> bool:  # written beside the loop, a moment after the result
+        return archived_plan(on_the_house.app.config.state_dir, "long-ago") is not None
+
+    await until(is_archived, 20, "the archive's entry")
     await on_the_house.redis.delete("quantum:exec:processed:long-ago", on_the_house.keys.plans)
     again = await run("submit", "--symbol", "XRPUSDT", "--side", "BUY", "--qty", "1", "--plan-id", "long-ago")
     assert again.exit_code == 1
