@@ -318,6 +318,9 @@ class Consumer:
         if outcome.why == "not_leader":
             log.critical("lease_lost", plan_id=plan.plan_id)
             return
+        if outcome.state == CLAIMED:  # in nobody's hand, or this copy would have been dismissed
+            await self._recovery.finish(await self._claims.record(plan.plan_id))
+            return
         await self._publish_duplicate(plan.plan_id, plan.stream_id, plan.content_hash, outcome.state)
 
     async def _dismiss(self, entry: Plan | Refused, stream_id: str) -> None:
