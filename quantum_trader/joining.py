@@ -120,6 +120,7 @@ class Joiner:
             settler=settler,
             mirror=rooms.mirror,
             lease=lease,
+            ledger=rooms.ledger,
             clock=self._clock,
             group=group,
         )

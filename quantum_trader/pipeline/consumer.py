@@ -19,6 +19,7 @@ from quantum_trader.pipeline.results import Ending
 from quantum_trader.pipeline.rotation import RotationSaga, timed_out
 from quantum_trader.pipeline.runner import PlanRunner
 from quantum_trader.pipeline.settle import Settler
+from quantum_trader.positions.ledger import Ledger
 from quantum_trader.stores.claims import ClaimStore, PlanRecord
 from quantum_trader.stores.connection import RedisError
 from quantum_trader.stores.lease import Lease
@@ -53,6 +54,7 @@ class Consumer:
         settler: Settler,
         mirror: Mirror,
         lease: Lease,
+        ledger: Ledger,
         clock: Clock,
         group: GroupFound,
     ) -> None:
@@ -68,6 +70,7 @@ class Consumer:
         self._slots = asyncio.Semaphore(IN_FLIGHT_MAX)
         self._mirror = mirror
         self._lease = lease
+        self._ledger = ledger
         self._in_hand: set[str] = set()
         self._group_at_start: GroupFound | None = group
         self._redelivered_through = "0-0"
@@ -103,6 +106,7 @@ class Consumer:
                 await self._read_on()
             except RedisError as lost:
                 self.connected = False
+                self._ledger.doubt_stored()
                 log.warning("redis_lost", error=str(lost), retry_s=pause_s)
                 await self._clock.sleep(pause_s)
                 pause_s = min(pause_s * 2, RECONNECT_PAUSE_MAX_S)
@@ -284,7 +288,7 @@ class Consumer:
         if state == PARKED:
             await self._rotate_on(plan)
             return
-        self._rotation.disown(plan)
+        await self._rotation.leave(plan)
         if state == CLAIMED:
             await self._recovery.finish(await self._claims.record(plan.plan_id))
         elif not state:
@@ -295,10 +299,10 @@ class Consumer:
 
     async def _rotate_on(self, plan: Plan) -> None:
         """See the rotation of a parked plan through, or resume it from what is stored."""
+        if self._rotation.current is None:
+            await self._rotation.resume()
         if self._rotation.belongs_to(plan):
             await self._rotation.see_through(plan, self._runner.decide_parked)
-        else:
-            await self._resume_rotation()
 
     async def _fail(self, plan: Plan, bug: Exception) -> None:
         """A plan that met a bug of ours before its claim gets its result; a claimed one is recovered."""
@@ -313,6 +317,9 @@ class Consumer:
             return
         if outcome.why == "not_leader":
             log.critical("lease_lost", plan_id=plan.plan_id)
+            return
+        if outcome.state == CLAIMED:  # in nobody's hand, or this copy would have been dismissed
+            await self._recovery.finish(await self._claims.record(plan.plan_id))
             return
         await self._publish_duplicate(plan.plan_id, plan.stream_id, plan.content_hash, outcome.state)
 

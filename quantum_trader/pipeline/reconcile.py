@@ -54,7 +54,8 @@ class Reconciler:
         legs = {*self._rooms.ledger.amounts(), *reading.value}
         busy = {leg.symbol for leg in legs if self.is_busy(leg.symbol)}
         differences = self._rooms.ledger.differences(reading.value, self._clock.now_ms(), busy_symbols=busy)
-        failures = [await self._settle_difference(leg, entry) for leg, entry in differences.items()]
+        failures = [await self._settle_difference(leg, differences[leg]) for leg in sorted(differences)]
+        await self._store_again()
         await self._store.write_snapshots(reading.value, self._rooms.account.leverages, reading.read_at_ms)
         for failed in failures:
             if failed is not None:
@@ -71,6 +72,14 @@ class Reconciler:
             await self._adopt(leg, entry)
         return None
 
+    async def _store_again(self) -> None:
+        """Write the entries that Redis may have lost, or may not have got, as far as nothing is under way."""
+        ledger = self._rooms.ledger
+        for leg in sorted(ledger.unsure):
+            if not self.is_busy(leg.symbol):
+                await self._store.keep(leg, ledger[leg].as_fields())
+                ledger.unsure.discard(leg)
+
     def _still_shows(self, leg: Leg, entry: LedgerEntry) -> bool:
         """Whether the newest reading has what was about to be adopted; else the next turn sees to it."""
         reading = self._rooms.account.positions
@@ -83,6 +92,7 @@ class Reconciler:
     async def _adopt(self, leg: Leg, entry: LedgerEntry) -> None:
         before = self._rooms.ledger[leg]
         self._rooms.ledger.replace(leg, entry)
+        self._rooms.ledger.unsure.add(leg)
         event = {
             "event": "RECONCILED",
             "symbol": leg.symbol,
@@ -95,3 +105,4 @@ class Reconciler:
         }
         log.info("reconciled", **{name: value for name, value in event.items() if name != "event"})
         await self._store.adopt(leg, entry.as_fields(), event)
+        self._rooms.ledger.unsure.discard(leg)

@@ -67,7 +67,7 @@ class RotationSaga:
         """Park ``plan`` if its decision allows it and no rotation is under way; true if it is parked now.
 
         Raises:
-            RedisError: no reply; whether the plan is parked has to be looked up, and ``disown`` called
+            RedisError: no reply; whether the plan is parked has to be looked up, and ``leave`` called
                 if it is not.
         """
         leg, positions = decision.rotation, self._rooms.account.positions
@@ -98,8 +98,15 @@ class RotationSaga:
         """Whether the rotation under way is for ``plan``."""
         return self._current is not None and self._current.new_plan_id == plan.plan_id
 
-    def disown(self, plan: Plan) -> None:
-        """Forget a rotation for ``plan`` that turned out not to stand."""
+    async def leave(self, plan: Plan) -> None:
+        """End the rotation for ``plan``, which is parked no longer: also where its begin was never done.
+
+        Raises:
+            RedisError: no reply; ask again.
+        """
+        rotation = await self._store.under_way()
+        if rotation is not None and rotation.new_plan_id == plan.plan_id:
+            await self._end(rotation, {"event": "ROTATION_COMPLETE", "outcome": "ended while Redis was lost"})
         if self.belongs_to(plan):
             self._drop()
 

@@ -237,7 +237,7 @@ class Settler:
             if isinstance(outcome, NotSettled) and outcome.why == NOT_LEADER and await self._leads_again():
                 continue
             if isinstance(outcome, NotSettled) and outcome.state == TERMINAL and replies_lost:
-                outcome = Settled(await self._store.epoch())
+                outcome = Settled(await self._newest_epoch())
             if isinstance(outcome, Settled):
                 self._rooms.book.forget(settlement.seen_claims)
             if isinstance(outcome, Settled) or settlement.expected_state == CLAIMED:
@@ -257,7 +257,16 @@ class Settler:
 
     async def _epoch_after_all(self, outcome: NotSettled) -> int:
         log.critical("settle_refused", why=outcome.why, state=outcome.state)
-        return await self._store.epoch()
+        return await self._newest_epoch()
+
+    async def _newest_epoch(self) -> int:
+        """Ask until Redis answers: what is settled there has to be taken over into memory as well."""
+        while True:
+            try:
+                return await self._store.epoch()
+            except RedisError as failed:
+                log.warning("epoch_unread", error=str(failed))
+            await self._clock.sleep(RETRY_PAUSE_S)
 
     def _report(
         self,

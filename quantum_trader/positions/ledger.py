@@ -66,6 +66,7 @@ class Ledger:
         self._entries: dict[Leg, LedgerEntry] = dict(entries or {})
         self._amounts = {leg: entry.position_amt for leg, entry in self._entries.items()}
         self._holdings = {leg: _holding(entry) for leg, entry in self._entries.items() if entry.position_amt}
+        self.unsure: set[Leg] = set()  # what stands in Redis may be another entry
 
     def __getitem__(self, leg: Leg) -> LedgerEntry:
         return self._entries.get(leg, LedgerEntry())
@@ -85,6 +86,10 @@ class Ledger:
         self._holdings = {**self._holdings, leg: _holding(entry)}
         if not entry.position_amt:
             del self._holdings[leg]
+
+    def doubt_stored(self) -> None:
+        """Have every entry written again: Redis may have lost the newest of them."""
+        self.unsure.update(self._entries)
 
     def after_fill(self, order: OrderState, plan: Plan, before: LedgerEntry | None = None) -> LedgerEntry:
         """Return the leg's entry after the fill of ``order``, from ``before`` or the ledger's own."""

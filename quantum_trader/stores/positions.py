@@ -56,6 +56,11 @@ class PositionStore:
         pipeline.xadd(self._keys.governor_events, published, maxlen=EVENTS_KEPT, approximate=True)
         await pipeline.execute()
 
+    async def keep(self, leg: Leg, fields: Mapping[str, str]) -> None:
+        """Write a leg's ledger entry as it stands in memory."""
+        mapping: Any = dict(fields)
+        await self._redis.hset(self._keys.ledger(leg.key), mapping=mapping)
+
     async def write_snapshots(
         self, positions: Positions, leverages: Mapping[str, int], read_at_ms: int
     ) -> None:

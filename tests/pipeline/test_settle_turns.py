@@ -7,7 +7,7 @@ from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
 
-from support.cases import NOW_MS, exit_plan, leg
+from support.cases import NOW_MS, SYMBOL, exit_plan, leg
 
 from quantum_trader.domain.order import OrderState, OrderStatus
 from quantum_trader.domain.result import Ended
@@ -19,8 +19,9 @@ from quantum_trader.pipeline.settle import Settler
 from quantum_trader.positions.claim_book import ClaimBook
 from quantum_trader.positions.ledger import Ledger, LedgerEntry
 from quantum_trader.stores.claims import PlanRecord, StoredOrder
+from quantum_trader.stores.connection import RedisError
 from quantum_trader.stores.keys import Keys
-from quantum_trader.stores.settlement import Settled, Settlement
+from quantum_trader.stores.settlement import NotSettled, Settled, Settlement
 
 
 class SlowStore:
@@ -29,11 +30,22 @@ class SlowStore:
     def __init__(self) -> None:
         self.written: list[Settlement] = []
         self.may_write = asyncio.Event()
+        self.replies_lost = 0
 
     async def settle(self, lease_value: str, settlement: Settlement, now_ms: int) -> Settled:
         await self.may_write.wait()
+        if settlement.plan_id in [written.plan_id for written in self.written]:
+            return NotSettled("duplicate", "terminal")
         self.written.append(settlement)
+        if self.replies_lost:
+            raise RedisError("connection lost")
         return Settled(1)
+
+    async def epoch(self) -> int:
+        self.replies_lost -= 1
+        if self.replies_lost > 0:
+            raise RedisError("connection lost")
+        return 1
 
 
 class Account(SimpleNamespace):
@@ -56,7 +68,7 @@ def settler(store: SlowStore) -> tuple[Settler, Any]:
         server_clock=SimpleNamespace(offset_ms=0),
     )
     rules = SimpleNamespace(mode="testnet", config_hash="config-1")
-    clock = SimpleNamespace(now_ms=lambda: NOW_MS)
+    clock = SimpleNamespace(now_ms=lambda: NOW_MS, sleep=lambda _: asyncio.sleep(0))
     return Settler(store, rooms, rules, Keys(), clock, lambda *_: None), rooms  # type: ignore[arg-type]
 
 
@@ -86,3 +98,14 @@ async def test_two_fills_that_are_settled_together_both_reach_the_ledger() -> No
     await asyncio.gather(*both)
     assert rooms.ledger[leg()].position_amt == 3
     assert [one.ledger["position_amt"] for one in store.written] == ["7", "3"]
+
+
+async def test_a_settlement_whose_reply_was_lost_is_taken_over_however_long_redis_is_silent() -> None:
+    store = SlowStore()
+    store.replies_lost = 3
+    store.may_write.set()
+    writes, rooms = settler(store)
+    rooms.book.hold_exit("plan-1", SYMBOL)
+    await writes.end_claimed(*sold(1, 3))
+    assert rooms.ledger[leg()].position_amt == 7
+    assert not rooms.book.has_unsettled(SYMBOL)

@@ -194,6 +194,14 @@ async def test_claims_that_every_reading_shows_are_forgotten(desk: Desk) -> None
     assert await desk.claims.store.exposures() == []
 
 
+async def test_a_claim_that_is_unsettled_here_is_kept_whatever_the_engine_has_seen_of_it(desk: Desk) -> None:
+    """A failover took back its settlement: recovery has to find it (SPEC 7.8)."""
+    await desk.claims.open("rolled-back", "BTCUSDT")
+    await desk.claims.open()
+    await desk.settle(settlement(seen_claims=("rolled-back",)))
+    assert [claim.plan_id for claim in await desk.claims.store.exposures()] == ["rolled-back"]
+
+
 async def test_a_lock_that_another_plan_holds_by_now_stays(desk: Desk) -> None:
     await desk.claims.open()
     await desk.client.set("quantum:exec:lock:SOLUSDT", "another")

@@ -78,7 +78,11 @@ if expected == 'claimed' then
     redis.call('ZREM', KEY.rate_global, plan_id)
   end
 end
-for _, forgotten in ipairs(extra.seen_claims) do redis.call('HDEL', KEY.claims, forgotten) end
+-- a claim that stands unsettled here was settled in what Redis has lost: it is to be recovered
+for _, forgotten in ipairs(extra.seen_claims) do
+  local held = redis.call('HGET', KEY.claims, forgotten)
+  if held and string.find(held, 'settled_epoch', 1, true) then redis.call('HDEL', KEY.claims, forgotten) end
+end
 
 if #extra.ledger > 0 then redis.call('HSET', KEY.ledger, unpack(extra.ledger)) end
 if extra.opened_ms then

@@ -169,9 +169,10 @@ class Chaos:
     def _redis_failover(self, world: World) -> None:
         kept = world.server.snapshot()
         lost_s = self._rng.choice((0.05, 0.3, 1.0))
-        world.loop.later(lost_s, self._fail_over, world, kept)
+        world.loop.later(lost_s, self._fail_over, world, kept, world.loop.now_ms)
 
-    def _fail_over(self, world: World, kept: object) -> None:
+    def _fail_over(self, world: World, kept: object, since_ms: int) -> None:
+        world.checks.forget_rates_since(since_ms - world.checks.skew_ms_max - 1_000)
         world.server.restore(kept)  # type: ignore[arg-type]
         world.redis.is_down = True
         world.redis.cut()

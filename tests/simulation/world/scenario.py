@@ -97,7 +97,7 @@ def draw(seed: int, plans: int, *, faults: bool = True) -> Scenario:
         clamps_reduce_only=rng.random() < 0.7,
         hedge_mode=rng.random() < 0.15,
         not_placed_lag_s=rng.choice((1, 3, 10)),
-        gap_s=rng.choice((0.05, 0.15, 0.4)),
+        gap_s=rng.choice((0.03, 0.1, 0.3)),
         redis_latency_s=rng.choice((0.0005, 0.002)),
         exchange_latency_s=rng.choice((0.005, 0.03)),
         exit_share=rng.choice((0.3, 0.45)),
@@ -146,7 +146,7 @@ def _with_faults(usual: Scenario, rng: random.Random) -> Scenario:
         "read_fault_share": rng.choice((0, 0.01, 0.1)),
         "late_fill_share": rng.choice((0, 0.1, 0.5)),
         "stale_reads": rng.random() < 0.3,
-        "event_gap_s": rng.choice((3.0, 8.0, 20.0)),
+        "event_gap_s": rng.choice((1.5, 4.0, 12.0)),
         "events": enabled,
     }
     return Scenario(**{**usual.__dict__, **changes})
