@@ -137,11 +137,12 @@ class ActiveSlots(Gate):
             return {}
         enforces = self.correlation_mode is Mode.ENFORCE
         find = case.evidence.get if enforces else case.evidence.find
-        known = find(facts.CORRELATIONS, age_ms_max=KLINES_AGE_MS_MAX) or {}
-        unknown = sorted(taken - set(known))
+        found = find(facts.CORRELATIONS, age_ms_max=KLINES_AGE_MS_MAX)
+        known = {symbol: found[symbol] for symbol in taken if symbol in found} if found is not None else {}
+        unknown = sorted(taken - known.keys())
         if enforces and unknown:
             raise EvidenceMissing(facts.CORRELATIONS.name, f"none with {', '.join(unknown)}")
-        largest = max((abs(known[symbol]) for symbol in taken if symbol in known), default=Decimal(0))
+        largest = max(map(abs, known.values()), default=Decimal(0))
         return {
             "correlation": largest,
             "correlated": largest > self.max_correlation,

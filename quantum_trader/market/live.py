@@ -16,7 +16,8 @@ from quantum_trader.domain.evidence import Reading
 from quantum_trader.domain.facts import Regime
 from quantum_trader.domain.trading import Kline, SymbolRules
 from quantum_trader.exchange.ports import MarketReads
-from quantum_trader.market.indicators import correlations, regime
+from quantum_trader.market.correlation import Correlations
+from quantum_trader.market.indicators import regime
 from quantum_trader.market.tendencies import Tendencies, tendencies
 
 KLINES_INTERVAL = "1h"
@@ -32,7 +33,7 @@ class LiveMarket:
         self._candles: dict[str, Sequence[Kline]] = {}
         self._regimes: dict[str, Reading[Regime]] = {}
         self._tendencies: dict[str, Reading[Tendencies]] = {}
-        self._correlations: dict[str, dict[str, Decimal]] = {}
+        self._correlations = Correlations({})
         self._correlations_at_ms: int | None = None
         self.rules: Reading[Mapping[str, SymbolRules]] | None = None
         self.marks: Reading[Mapping[str, Decimal]] | None = None
@@ -88,7 +89,7 @@ class LiveMarket:
         """Return correlations of ``symbol`` with other symbols."""
         if self._correlations_at_ms is None:
             return None
-        return Reading(self._correlations.get(symbol, {}), self._correlations_at_ms, "klines")
+        return Reading(self._correlations[symbol], self._correlations_at_ms, "klines")
 
     async def refresh_klines(self, symbol: str) -> None:
         """Read the symbol's candles and recompute its regime; raises ``ExchangeError``."""
@@ -108,8 +109,8 @@ class LiveMarket:
             self._tendencies.pop(symbol, None)  # likewise: its kill score is unknown
 
     def recompute_correlations(self) -> None:
-        """Recompute the table over all candles read so far."""
-        self._correlations = correlations(self._candles)
+        """Let correlations be told from the candles read so far."""
+        self._correlations = Correlations(self._candles, self._correlations)
         self._correlations_at_ms = self._clock.now_ms()
 
     async def _read_rules(self) -> None:

@@ -8,7 +8,8 @@ import pytest
 from support.cases import number
 
 from quantum_trader.domain.trading import Kline
-from quantum_trader.market.indicators import atr, correlations, ema, regime
+from quantum_trader.market.correlation import Correlations
+from quantum_trader.market.indicators import atr, ema, regime
 
 HOUR_MS = 3_600_000
 
@@ -62,7 +63,7 @@ def wave(phase: float = 0) -> list[float]:
 
 def test_a_series_and_itself_move_together_and_its_mirror_the_other_way() -> None:
     mirrored = [1 / one for one in wave()]
-    table = correlations({"A": candles(wave()), "B": candles(wave()), "C": candles(mirrored)})
+    table = Correlations({"A": candles(wave()), "B": candles(wave()), "C": candles(mirrored)})
     assert table["A"]["B"] == table["B"]["A"] == Decimal(1)
     assert table["A"]["C"] < Decimal("-0.99")
 
@@ -70,9 +71,29 @@ def test_a_series_and_itself_move_together_and_its_mirror_the_other_way() -> Non
 @pytest.mark.parametrize(("common", "known"), [(20, True), (19, False)])
 def test_fewer_than_twenty_common_returns_say_nothing(common: int, known: bool) -> None:
     later = candles(wave()[: common + 1], start=60 - common - 1)
-    table = correlations({"A": candles(wave()), "B": later})
+    table = Correlations({"A": candles(wave()), "B": later})
     assert ("B" in table["A"]) is known
 
 
 def test_a_price_that_never_moves_correlates_with_nothing() -> None:
-    assert correlations({"A": candles([5.0] * 60), "B": candles(wave())})["A"] == {}
+    assert Correlations({"A": candles([5.0] * 60), "B": candles(wave())})["A"] == {}
+
+
+def test_only_the_pairs_that_are_asked_for_are_worked_out() -> None:
+    series = {f"S{number}": candles(wave(number)) for number in range(200)}
+    table = Correlations(series)
+    assert "S1" in table["S0"]
+    assert "absent" not in table["S0"]
+    assert table["S0"].get("S0") is None
+    assert len(table._known) == 1
+
+
+def test_newer_candles_of_one_symbol_leave_the_returns_of_the_others() -> None:
+    series = {"A": candles(wave()), "B": candles(wave()), "C": candles(wave(1))}
+    before = Correlations(series)
+    assert (before["A"]["B"], before["A"]["C"] < 1) == (1, True)
+    series["B"] = candles([1 / one for one in wave()])
+    after = Correlations(series, before)
+    assert after["A"]["B"] < Decimal("-0.99")
+    assert after._returns["A"] is before._returns["A"]
+    assert before["A"]["B"] == 1
