@@ -121,6 +121,7 @@ class Joiner:
             mirror=rooms.mirror,
             lease=lease,
             ledger=rooms.ledger,
+            reload=lambda: self._reload(rooms, claim_store, stream),
             clock=self._clock,
             group=group,
         )
@@ -189,6 +190,16 @@ class Joiner:
         for symbol, plan_id, claimed_ms in await claims.rates():
             rooms.book.count_rate(symbol, plan_id, claimed_ms)
         rooms.account.positions_epoch = rooms.account.account_epoch = await claims.epoch()
+
+    async def _reload(self, rooms: Rooms, claims: ClaimStore, stream: PlanStream) -> None:
+        """Restore memory anew after another engine has led: what it filled is in no reading of ours yet."""
+        positions = PositionStore(self._database, self._keys)
+        stored = await positions.ledger()
+        rooms.ledger.reset({leg: LedgerEntry.from_fields(raw) for leg, raw in stored.items()})
+        rooms.last_open_ms.update(await positions.last_opens_ms())
+        rooms.book.clear()
+        rooms.account.forget()
+        await self._restore(rooms, claims, stream)
 
     def _pipeline(
         self,

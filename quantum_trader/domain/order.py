@@ -29,6 +29,14 @@ def client_order_id(plan_id: str, number: int = 0) -> str:
     return f"{CLIENT_ORDER_ID_PREFIX}{digest}-{number}"
 
 
+def number_of(name: str, plan_id: str) -> int | None:
+    """Return which order of ``plan_id`` a client order id names; None where it is another plan's."""
+    stem, _, number = name.rpartition("-")
+    if stem != client_order_id(plan_id).rpartition("-")[0] or not number.isdigit():
+        return None
+    return int(number)
+
+
 class OrderStatus(StrEnum):
     """Life cycle of an order on the exchange (BINANCE.md 6)."""
 

@@ -149,12 +149,14 @@ class ClaimStep:
         plan, intention = decision.plan, decision.intention
         if intention.side is None:
             raise AssertionError(f"plan {plan.plan_id} was allowed without a side")
+        positions = self._rooms.account.positions
         order = StoredOrder(
             leg=intention.leg,
             side=intention.side,
             quantity=quantity,
             client_order_id=client_order_id(plan.plan_id),
             timestamp_ms=self._rooms.server_clock.signing_time_ms(),
+            position_amt=positions.value.amount(intention.leg) if positions is not None else None,
         )
         return PlanRecord(
             plan_id=plan.plan_id,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import structlog
@@ -55,6 +55,7 @@ class Consumer:
         mirror: Mirror,
         lease: Lease,
         ledger: Ledger,
+        reload: Callable[[], Awaitable[None]],
         clock: Clock,
         group: GroupFound,
     ) -> None:
@@ -71,6 +72,8 @@ class Consumer:
         self._mirror = mirror
         self._lease = lease
         self._ledger = ledger
+        self._reload = reload
+        self._stood_by = False
         self._in_hand: set[str] = set()
         self._group_at_start: GroupFound | None = group
         self._redelivered_through = "0-0"
@@ -121,7 +124,7 @@ class Consumer:
             return False
         if self.connected:
             log.critical("standing_by", holder=holder, cure="stop one of the two engines")
-        self.connected = False
+        self.connected, self._stood_by = False, True
         await self._clock.sleep(STAND_BY_PAUSE_S)
         return True
 
@@ -133,6 +136,9 @@ class Consumer:
         already goes on as it is.
         """
         await self._lease.renew()
+        if self._stood_by:
+            await self._reload()
+            self._stood_by = False
         found = self._group_at_start or await self._stream.ensure_group(self._mirror.floor)
         self._group_at_start = None  # what comes after it is new; after a loss of Redis it is looked at anew
         if found.was_created and found.start != "0":

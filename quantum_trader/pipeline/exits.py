@@ -168,7 +168,7 @@ class ExitSender:
         quantity = await self._next_quantity(progress)
         if quantity is None or self._rooms.clock.now_ms() >= progress.deadline_ms:
             return False
-        before = progress.grant.record.order
+        before, positions = progress.grant.record.order, self._rooms.account.positions
         number = before.number + 1
         next_order = StoredOrder(
             leg=before.leg,
@@ -177,6 +177,7 @@ class ExitSender:
             client_order_id=client_order_id(progress.grant.record.plan_id, number),
             timestamp_ms=self._rooms.server_clock.signing_time_ms(),
             number=number,
+            position_amt=positions.value.amount(before.leg) if positions is not None else None,
         )
         settled = [order.client_order_id for order in progress.orders]
         amended = await self._claims.amend(progress.grant, next_order, settled)

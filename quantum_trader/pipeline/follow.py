@@ -5,8 +5,9 @@
 1. the request can no longer be accepted: its timestamp + recvWindow has passed on the exchange's clock;
 2. queries agree over ``not_placed_lag_s`` since then, three of them at least;
 3. the account's trades show no fill of it, and explain how the position stands: the ledger, which
-   has our settled orders, plus what others traded since, or shortly before: the ledger adopts that
-   only while nothing is under way on the symbol.
+   has our settled orders, plus what others traded since, or shortly before (the ledger adopts that
+   only while nothing is under way on the symbol); or the position as it was read before the order,
+   plus all trades since. Two ways, for a ledger that is wrong is not mended before this ends.
 
 Until then the order stays unknown, for as long as it takes: patience never turns into a verdict.
 
@@ -35,7 +36,7 @@ from quantum_trader.domain.order import (
     Outcome,
     furthest,
 )
-from quantum_trader.domain.trading import ZERO
+from quantum_trader.domain.trading import ZERO, Leg
 from quantum_trader.exchange.errors import ExchangeError
 from quantum_trader.exchange.ports import AccountReads
 from quantum_trader.positions.order_news import OrderNews
@@ -242,13 +243,16 @@ class OrderFollower:
         if len(known) < len(client_ids) or order.client_order_id in known.values():
             return False  # a fill of an order that cannot be found yet may be this one's
         foreign = [t for t in trades if not known[t.order_id].startswith(CLIENT_ORDER_ID_PREFIX)]
-        return positions.amount(order.leg) in _explained(ledger_amount, order, foreign)
+        explained = _explained(ledger_amount, order.leg, foreign)
+        if order.position_amt is not None:
+            explained |= _explained(order.position_amt, order.leg, trades)
+        return positions.amount(order.leg) in explained
 
 
-def _explained(ledger_amount: Decimal, order: StoredOrder, foreign: Sequence[AccountTrade]) -> set[Decimal]:
-    """Return the amounts that others' trades explain: the ledger may have adopted the earliest of them."""
-    moves = [t.side.sign * t.quantity for t in foreign if t.leg == order.leg]
-    return {ledger_amount + sum(moves[adopted:], ZERO) for adopted in range(len(moves) + 1)}
+def _explained(known: Decimal, leg: Leg, trades: Sequence[AccountTrade]) -> set[Decimal]:
+    """Return the amounts that ``trades`` make of a known one, which may hold the earliest of them already."""
+    moves = [t.side.sign * t.quantity for t in trades if t.leg == leg]
+    return {known + sum(moves[held:], ZERO) for held in range(len(moves) + 1)}
 
 
 class _Pauses:

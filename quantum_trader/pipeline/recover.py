@@ -6,6 +6,7 @@ decided about it: an open is only asked for; an exit goes on to its effect.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 
 import structlog
@@ -13,7 +14,7 @@ import structlog
 from quantum_trader.domain.clock import Clock
 from quantum_trader.domain.decision import Decision
 from quantum_trader.domain.intention import Effect, Intention
-from quantum_trader.domain.order import OrderState
+from quantum_trader.domain.order import OrderState, client_order_id, number_of
 from quantum_trader.domain.plan import Plan
 from quantum_trader.domain.verdict import Verdict
 from quantum_trader.exchange.errors import ExchangeError
@@ -24,10 +25,11 @@ from quantum_trader.pipeline.intake import read_entry
 from quantum_trader.pipeline.judging import Steps
 from quantum_trader.pipeline.rules import RulesInForce
 from quantum_trader.pipeline.runner import PlanRunner
-from quantum_trader.stores.claims import ClaimStore, PlanRecord
+from quantum_trader.stores.claims import ClaimStore, PlanRecord, StoredOrder
 from quantum_trader.stores.mirror import Mirror
 
 RETRY_PAUSE_S = 1.0
+TRADES_MARGIN_MS = 1000  # by how much the two clocks may differ
 
 log = structlog.get_logger()
 
@@ -60,8 +62,9 @@ class Recovery:
         if not isinstance(plan, Plan):
             raise TypeError(f"claimed plan {record.plan_id} cannot be read back")
         log.warning("plan_recovered", plan_id=record.plan_id, client_order_id=record.order.client_order_id)
-        grant = Grant(record, _decision_of(plan, record))
         begun_ms = self._clock.now_ms()
+        record = await self._as_far_as_it_got(record) if record.is_exit else record
+        grant = Grant(record, _decision_of(plan, record))
         if record.is_exit:
             self._rooms.book.hold_exit(record.plan_id, record.order.leg.symbol)
             fate = await self._steps.exits.send(
@@ -75,6 +78,33 @@ class Recovery:
         else:
             fate = await self._steps.opens.resolve(grant, [])
         await self._runner.finish(grant, plan, fate, record.decided_at_ms)
+
+    async def _as_far_as_it_got(self, record: PlanRecord) -> PlanRecord:
+        """Return the record of an exit with every order of it that filled: Redis may have lost the newest."""
+        order = record.order
+        numbers = {number_of(name, record.plan_id) for name in await self._filled_orders(order)}
+        newer = sorted(number for number in numbers if number is not None and number > order.number)
+        if not newer:
+            return record
+        *earlier, last = (client_order_id(record.plan_id, number) for number in newer)
+        return replace(
+            record,
+            order=replace(order, client_order_id=last, number=newer[-1]),
+            settled_orders=[*record.settled_orders, order.client_order_id, *earlier],
+        )
+
+    async def _filled_orders(self, order: StoredOrder) -> list[str]:
+        """Return the client ids of the symbol's orders that filled since ``order``, asked for until told."""
+        symbol = order.leg.symbol
+        while True:
+            try:
+                trades = await self._account.trades(symbol, order.timestamp_ms - TRADES_MARGIN_MS)
+                order_ids = dict.fromkeys(trade.order_id for trade in trades)
+                names = [await self._account.client_order_id_of(symbol, number) for number in order_ids]
+                return [name for name in names if name is not None]
+            except ExchangeError as failed:
+                log.warning("order_query_failed", client_order_id=order.client_order_id, error=str(failed))
+            await self._clock.sleep(RETRY_PAUSE_S)
 
     async def _earlier_orders(self, record: PlanRecord) -> list[OrderState]:
         """Return the settled orders of an exit, asked for until the exchange answers."""

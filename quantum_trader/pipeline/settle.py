@@ -192,10 +192,10 @@ class Settler:
         return {"latches": found.latches, "margin_failure": found.margin_failure}
 
     def _ledger_after(self, orders: tuple[OrderState, ...], plan: Plan) -> LedgerEntry | None:
-        entry = None
+        ledger, entry = self._rooms.ledger, None
         for order in orders:
             if order.executed_quantity > 0:
-                entry = self._rooms.ledger.after_fill(order, plan, entry)
+                entry = ledger[order.leg] if ledger.holds(order) else ledger.after_fill(order, plan, entry)
         return entry
 
     def _take_over(
@@ -209,6 +209,7 @@ class Settler:
         leg, plan_id = grant.record.order.leg, grant.record.plan_id
         if entry is not None:
             self._rooms.ledger.replace(leg, entry)
+            self._rooms.ledger.count(orders)
         if opened is None:
             self._rooms.book.release(plan_id)
         else:

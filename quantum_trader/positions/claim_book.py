@@ -63,6 +63,14 @@ class ClaimBook:
         else:
             self._settled.add(exposure)
 
+    def clear(self) -> None:
+        """Forget everything: it is restored from the server, where another engine has claimed meanwhile."""
+        self._under_way.clear()
+        self._settled = _SettledClaims()
+        self._exits.clear()
+        self._times_by_symbol.clear()
+        self._times = ClaimTimes()
+
     def release(self, plan_id: str) -> None:
         """Forget a claim whose plan ended without a filled open."""
         self._under_way.pop(plan_id, None)

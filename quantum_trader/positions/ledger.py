@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
@@ -16,6 +17,7 @@ from quantum_trader.positions.live import entry_after
 SOURCE_FILL = "fill"
 SOURCE_EXCHANGE = "exchange"
 DIGITS_MAX = 30
+COUNTED_MAX = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ class Ledger:
         self._amounts = {leg: entry.position_amt for leg, entry in self._entries.items()}
         self._holdings = {leg: _holding(entry) for leg, entry in self._entries.items() if entry.position_amt}
         self.unsure: set[Leg] = set()  # what stands in Redis may be another entry
+        self._counted: OrderedDict[tuple[str, int], None] = OrderedDict()
 
     def __getitem__(self, leg: Leg) -> LedgerEntry:
         return self._entries.get(leg, LedgerEntry())
@@ -86,6 +89,25 @@ class Ledger:
         self._holdings = {**self._holdings, leg: _holding(entry)}
         if not entry.position_amt:
             del self._holdings[leg]
+
+    def reset(self, entries: Mapping[Leg, LedgerEntry]) -> None:
+        """Take over what stands in Redis in the place of everything."""
+        self._entries = dict(entries)
+        self._amounts = {leg: entry.position_amt for leg, entry in entries.items()}
+        self._holdings = {leg: _holding(entry) for leg, entry in entries.items() if entry.position_amt}
+        self.unsure.clear()
+        self._counted.clear()
+
+    def count(self, orders: Iterable[OrderState]) -> None:
+        """Remember whose fills the entries hold: an order may be settled again where Redis lost that."""
+        for order in orders:
+            self._counted[order.leg.symbol, order.order_id] = None
+            if len(self._counted) > COUNTED_MAX:
+                self._counted.popitem(last=False)
+
+    def holds(self, order: OrderState) -> bool:
+        """Whether the fill of ``order`` is in its leg's entry already."""
+        return (order.leg.symbol, order.order_id) in self._counted
 
     def doubt_stored(self) -> None:
         """Have every entry written again: Redis may have lost the newest of them."""

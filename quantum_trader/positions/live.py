@@ -8,6 +8,7 @@ reading is sure to contain.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 
 import structlog
@@ -21,6 +22,7 @@ from quantum_trader.exchange.errors import ExchangeError
 from quantum_trader.exchange.ports import AccountReads
 
 SOURCE = "exchange"
+READS_LAG_S = 2.0  # for so long after a fill of ours a read may still answer without it
 
 log = structlog.get_logger()
 
@@ -36,6 +38,7 @@ class LiveAccount:
         self._read_number = 0
         self._answered_ms = 0
         self._last_fill_of: dict[Leg, int] = {}
+        self._filled: dict[Leg, _Filled] = {}
         self._doubts = 0
         self._doubts_settled = 0
         self.positions: Reading[Positions] | None = None
@@ -56,6 +59,10 @@ class LiveAccount:
         """Have the positions read anew before the next plan is judged: they, or their mode, changed."""
         self._doubts += 1
 
+    def forget(self) -> None:
+        """Have positions and balances read anew before anything is judged: another engine has traded."""
+        self.positions = self.account = None
+
     async def mark_settlement(self, sent_ms: int) -> int:
         """Return a mark: readings that began after it hold the fills of orders that are final now.
 
@@ -75,14 +82,18 @@ class LiveAccount:
     def take_over(self, orders: Iterable[OrderState], mark: int, epoch: int) -> None:
         """Take over final orders of ours that were settled in ``epoch``: those that no reading shows."""
         self.positions_epoch = max(self.positions_epoch, epoch)
-        if self._read_number > mark:
-            return
         for order in orders:
-            self._apply_fill(order)
+            if self._read_number <= mark or (epoch and self._is_flat(order.leg)):
+                self._apply_fill(order)
+
+    def _is_flat(self, leg: Leg) -> bool:
+        """Whether the last reading lacks the leg: after an open was filled, it answered from before."""
+        return self.positions is not None and leg not in self.positions.value
 
     def _apply_fill(self, order: OrderState) -> None:
         self._fills += 1
         self._last_fill_of[order.leg] = self._fills
+        self._filled[order.leg] = _Filled(order.update_time_ms, self._clock.monotonic_s() + READS_LAG_S)
         if self.positions is None or order.executed_quantity == 0:
             return
         held = self.positions.value.get(order.leg)
@@ -92,9 +103,10 @@ class LiveAccount:
     async def _read_positions(self) -> None:
         asked_ms, fills_before, epoch = self._clock.now_ms(), self._fills, self.positions_epoch
         self._reads_begun += 1
-        number, doubts = self._reads_begun, self._doubts
+        number, doubts, asked_s = self._reads_begun, self._doubts, self._clock.monotonic_s()
         snapshot = await self._reads.positions()
         newer = {leg for leg, fill in self._last_fill_of.items() if fill > fills_before}
+        newer |= {leg for leg, filled in self._filled.items() if self._lags(leg, filled, snapshot, asked_s)}
         live = {leg: held for leg, held in snapshot.items() if leg not in newer}
         if self.positions is not None:
             live |= {leg: held for leg, held in self.positions.value.items() if leg in newer}
@@ -103,6 +115,15 @@ class LiveAccount:
         self._answered_ms = self._clock.now_ms()
         self.positions_epoch = max(self.positions_epoch, epoch)
 
+    @staticmethod
+    def _lags(leg: Leg, filled: _Filled, snapshot: Positions, asked_s: float) -> bool:
+        """Whether a snapshot asked for soon after a fill of ours does not show that it holds it.
+
+        Reads may answer from a moment ago; only a position that changed since says that they do not.
+        """
+        held = snapshot.get(leg)
+        return asked_s < filled.believed_until_s and (held is None or held.update_time_ms < filled.at_ms)
+
     async def _read_account(self) -> None:
         asked_ms, epoch = self._clock.now_ms(), self.positions_epoch
         self.account = Reading(await self._reads.account(), asked_ms, SOURCE)
@@ -110,6 +131,14 @@ class LiveAccount:
 
     async def _read_leverages(self) -> None:
         self.leverages = await self._reads.leverages()
+
+
+@dataclass(frozen=True, slots=True)
+class _Filled:
+    """When a fill of ours was made (exchange's ms), and how long it is believed against a read."""
+
+    at_ms: int
+    believed_until_s: float
 
 
 def _after_fill(held: Position | None, order: OrderState) -> Position:

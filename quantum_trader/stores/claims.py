@@ -23,7 +23,10 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class StoredOrder:
-    """The exact order that a claimed plan may have sent; quantity in base asset."""
+    """The exact order that a claimed plan may have sent; quantity in base asset.
+
+    ``position_amt`` is the leg's signed amount as last read before it; None where that is not known.
+    """
 
     leg: Leg
     side: Side
@@ -31,6 +34,7 @@ class StoredOrder:
     client_order_id: str
     timestamp_ms: int
     number: int = 0
+    position_amt: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,7 @@ class PlanRecord:
                     "side": order.side,
                     "quantity": order.quantity,
                     "number": order.number,
+                    "position_amt": order.position_amt,
                 },
                 "timestamp_ms": order.timestamp_ms,
                 "token": self.token,
@@ -105,6 +110,7 @@ class PlanRecord:
                 client_order_id=raw["client_order_id"],
                 timestamp_ms=raw["timestamp_ms"],
                 number=order["number"],
+                position_amt=_amount(order.get("position_amt")),
             ),
             token=raw["token"],
             config_hash=raw["config_hash"],
@@ -311,6 +317,10 @@ class ClaimStore:
             keys.rate_global,
             keys.claims,
         ]
+
+
+def _amount(text: str | None) -> Decimal | None:
+    return None if text is None else Decimal(text)
 
 
 def _readable_claim(text: bytes) -> dict[str, Any] | None:

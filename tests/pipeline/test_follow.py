@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -61,11 +62,12 @@ class Account:
         return self._names[order_id]
 
 
-async def resolved(account: Account, ledger: str) -> OrderState | None:
+async def resolved(account: Account, ledger: str, position_amt: str | None = None) -> OrderState | None:
     clock = SteppedClock()
     patience = Patience(3000, 1.0)
     follower = OrderFollower(account, clock, clock.now_ms, patience, OrderNews())  # type: ignore[arg-type]
-    return await follower.resolve(SENT, lambda: Decimal(ledger))
+    order = replace(SENT, position_amt=Decimal(position_amt) if position_amt else None)
+    return await follower.resolve(order, lambda: Decimal(ledger))
 
 
 async def test_an_order_is_proven_never_placed_although_the_ledger_lacks_what_others_traded_before_it() -> (
@@ -74,6 +76,14 @@ async def test_an_order_is_proven_never_placed_although_the_ledger_lacks_what_ot
     """The symbol was busy when they did, so nothing could be adopted; and it stays busy until this ends."""
     account = Account(positions(position("-0.08", "SOLUSDT")), (NOW_MS - 3_500, "web-1", Side.SELL, "0.08"))
     assert await resolved(account, "0") is None
+
+
+async def test_a_wrong_ledger_does_not_keep_an_order_unknown_where_the_position_explains_itself() -> (
+    None
+):
+    """It is mended only when nothing is under way on the symbol, and this order is."""
+    account = Account(positions(position(1, "SOLUSDT")), (NOW_MS + 500, "qt-other-0", Side.SELL, "2"))
+    assert await resolved(account, "-7", position_amt="3") is None
 
 
 @pytest.mark.parametrize("name", ["web-1", "qt-other-0"])

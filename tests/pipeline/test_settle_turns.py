@@ -109,3 +109,14 @@ async def test_a_settlement_whose_reply_was_lost_is_taken_over_however_long_redi
     await writes.end_claimed(*sold(1, 3))
     assert rooms.ledger[leg()].position_amt == 7
     assert not rooms.book.has_unsettled(SYMBOL)
+
+
+async def test_a_fill_that_is_settled_again_after_redis_lost_its_settlement_counts_once() -> None:
+    store = SlowStore()
+    store.may_write.set()
+    writes, rooms = settler(store)
+    await writes.end_claimed(*sold(1, 3))
+    store.written.clear()
+    await writes.end_claimed(*sold(1, 3))
+    assert rooms.ledger[leg()].position_amt == 7
+    assert [one.ledger["position_amt"] for one in store.written] == ["7"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -21,6 +22,9 @@ class SetClock:
 
     def now_ms(self) -> int:
         return self.at_ms
+
+    def monotonic_s(self) -> float:
+        return self.at_ms / 1000
 
 
 class Reads:
@@ -93,3 +97,38 @@ async def test_nothing_is_judged_by_a_reading_that_may_hold_a_fill_and_cannot_be
     reads.fails = False
     await live.refresh_positions()
     assert live.trusted_positions is not None
+
+
+async def test_a_read_that_answers_from_before_a_fill_of_ours_does_not_undo_it(
+    account: tuple[LiveAccount, Reads, SetClock],
+) -> None:
+    live, reads, clock = account
+    clock.at_ms = NOW_MS + 20
+    live.take_over([sold("0.4")], await live.mark_settlement(clock.at_ms), epoch=0)
+    clock.at_ms = NOW_MS + 500
+    await live.refresh_positions()
+    assert amount_of(live) == Decimal("0.6")
+    reads.held = positions(replace(position("0.6"), update_time_ms=NOW_MS + 20))
+    await live.refresh_positions()
+    assert amount_of(live) == Decimal("0.6")
+
+
+async def test_what_a_read_still_says_after_two_seconds_is_believed(
+    account: tuple[LiveAccount, Reads, SetClock],
+) -> None:
+    live, _, clock = account
+    clock.at_ms = NOW_MS + 20
+    live.take_over([sold("0.4")], await live.mark_settlement(clock.at_ms), epoch=0)
+    clock.at_ms = NOW_MS + 2_100
+    await live.refresh_positions()
+    assert amount_of(live) == Decimal(1)
+
+
+async def test_a_filled_open_that_its_own_reading_lacks_is_there_all_the_same(
+    account: tuple[LiveAccount, Reads, SetClock],
+) -> None:
+    live, reads, clock = account
+    reads.held = positions()
+    clock.at_ms = NOW_MS + 20
+    live.take_over([sold("0.4")], await live.mark_settlement(NOW_MS), epoch=1)
+    assert amount_of(live) == Decimal("-0.4")

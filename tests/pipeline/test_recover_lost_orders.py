@@ -1,0 +1,54 @@
+"""Orders of an exit that filled after the record which Redis came back with (SPEC 7.8)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+
+from support.cases import NOW_MS, leg
+
+from quantum_trader.domain.order import AccountTrade, client_order_id, number_of
+from quantum_trader.domain.trading import Side
+from quantum_trader.pipeline.recover import Recovery
+from quantum_trader.stores.claims import PlanRecord, StoredOrder
+
+FIRST = StoredOrder(leg(), Side.SELL, Decimal(5), client_order_id("exit"), NOW_MS)
+RECORD = PlanRecord("exit", "1-0", "hash", {}, True, "CLOSE", Decimal(5), FIRST, 1, "config-1", NOW_MS)
+
+
+class Account:
+    """Fills of the symbol, by the client ids of their orders."""
+
+    def __init__(self, *names: str) -> None:
+        self._names = names
+
+    async def trades(self, symbol: str, since_ms: int) -> list[AccountTrade]:
+        return [
+            AccountTrade(leg(), Side.SELL, number, number, Decimal(1), Decimal(100), Decimal(0), NOW_MS)
+            for number, _ in enumerate(self._names)
+        ]
+
+    async def client_order_id_of(self, symbol: str, order_id: int) -> str:
+        return self._names[order_id]
+
+
+async def recovered(*names: str) -> PlanRecord:
+    recovery = Recovery(None, None, Account(*names), None, rules=None, clock=None)  # type: ignore[arg-type]
+    return await recovery._as_far_as_it_got(RECORD)
+
+
+async def test_an_exit_goes_on_from_the_newest_of_its_orders_that_filled() -> None:
+    names = [client_order_id("exit", 2), client_order_id("other", 4), "web-1", client_order_id("exit", 3)]
+    record = await recovered(*names)
+    assert record.order == replace(FIRST, client_order_id=client_order_id("exit", 3), number=3)
+    assert record.settled_orders == [client_order_id("exit", 0), client_order_id("exit", 2)]
+
+
+async def test_an_exit_whose_record_is_the_newest_stays_as_it_is() -> None:
+    assert await recovered(client_order_id("exit", 0), client_order_id("other", 7)) == RECORD
+
+
+def test_the_number_of_an_order_is_told_of_its_own_plan_only() -> None:
+    assert number_of(client_order_id("exit", 12), "exit") == 12
+    assert number_of(client_order_id("other", 12), "exit") is None
+    assert number_of("web-12", "exit") is None
