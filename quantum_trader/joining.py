@@ -167,12 +167,13 @@ class Joiner:
         mirror.load()
         for name, sent_ms in mirror.used_orders_ms.items():
             sent.setdefault(name, sent_ms)
+        book = ClaimBook()
         return Rooms(
             clock=self._clock,
             lease=lease,
-            account=LiveAccount(exchange.reserved_account, self._clock),
+            account=LiveAccount(exchange.reserved_account, self._clock, book.has_unsettled),
             market=LiveMarket(exchange.market, self._clock),
-            book=ClaimBook(),
+            book=book,
             ledger=Ledger(entries),
             server_clock=exchange.clock,
             last_open_ms=await positions.last_opens_ms(),
@@ -232,7 +233,7 @@ class Joiner:
             exits=ExitSender(exchange.exits, claims, follower, rooms, clock),
             settler=settler,
             read_operator=stream.operator_state,
-            look_back=LookBack(find_order, rooms, clock, patience),
+            look_back=LookBack(find_order, stream.now_ms, rooms, clock, patience),
             follow=follower.until_final,
             rotation=rotation,
             auto_disarm=auto_disarm,

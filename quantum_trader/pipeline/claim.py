@@ -42,11 +42,15 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A granted claim: the stored record and, for an open, the proof that the entry port asks for."""
+    """A granted claim: the stored record and, for an open, the proof that the entry port asks for.
+
+    ``reads_answered`` counts the position reads that had been answered before it; -1 where that is not known.
+    """
 
     record: PlanRecord
     decision: Decision
     claimed: Claimed | None = None
+    reads_answered: int = -1
 
 
 class ClaimStep:
@@ -75,7 +79,7 @@ class ClaimStep:
         """
         if decision.config_hash != self._rules.config_hash:
             return OUTDATED
-        record = self._record(decision, first_quantity)
+        record, reads_answered = self._record(decision, first_quantity), self._rooms.account.reads_answered
         exposure, symbol = decision.exposure, record.order.leg.symbol
         if exposure is not None and self._rooms.book.has_unsettled(symbol):
             return Refusal("claim", Reason.SYMBOL_IN_FLIGHT.value)  # also when Redis has lost that claim
@@ -84,14 +88,14 @@ class ClaimStep:
             if refusal is not None:
                 return refusal
             self._rooms.book.hold_exit(record.plan_id, symbol)
-            return Grant(record, decision)
+            return Grant(record, decision, None, reads_answered)
         limits = open_limits(decision, exposure, evidence, gates, self._rooms)
         with self._rooms.book.claiming(min(limits.positions_epoch, limits.account_epoch)):
             refusal = await self._take(record, limits, state)
         if refusal is not None:
             return refusal
         self._rooms.book.add(exposure, decision.decided_at_ms)
-        return Grant(record, decision, self._proof(record))
+        return Grant(record, decision, self._proof(record), reads_answered)
 
     async def amend(self, grant: Grant, order: StoredOrder, settled_orders: list[str]) -> Grant | Refusal:
         """Store the next order of a claimed plan, or the same one with a new timestamp, before it is sent."""
@@ -100,7 +104,7 @@ class ClaimStep:
         if refusal is not None:
             return refusal
         claimed = self._proof(record) if grant.claimed is not None else None
-        return Grant(record, grant.decision, claimed)
+        return Grant(record, grant.decision, claimed, grant.reads_answered)
 
     def mirror(self, grant: Grant) -> bool:
         """Mirror the granted order in ``state_dir``, before its first byte is sent; false if that failed.

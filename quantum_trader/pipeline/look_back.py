@@ -45,11 +45,13 @@ class LookBack:
     def __init__(
         self,
         find_order: Callable[[Plan], Awaitable[OrderState | None]],
+        stream_now_ms: Callable[[], Awaitable[int]],
         rooms: Rooms,
         clock: Clock,
         patience: Patience,
     ) -> None:
         self._find_order = find_order
+        self._stream_now_ms = stream_now_ms
         self._rooms = rooms
         self._clock = clock
         self._patience = patience
@@ -76,15 +78,17 @@ class LookBack:
                 await self._clock.sleep(PAUSE_S)
                 continue
             if found is not None:
-                return self._of_order(found, plan)
+                return await self._of_order(found, plan)
             agreeing += 1
             if fence_ms is None or (agreeing >= AGREEING_QUERIES_MIN and self._clock.now_ms() > fence_ms):
                 return Seen(history=PlanHistory())
             await self._clock.sleep(AGREEING_PAUSE_S)
 
-    def _of_order(self, found: OrderState, plan: Plan) -> Seen:
+    async def _of_order(self, found: OrderState, plan: Plan) -> Seen:
+        """Tell the plan's own order from one that was placed before it; stream ids go by Redis' clock."""
         known_ms = (found.created_ms or found.update_time_ms) - (self._rooms.server_clock.offset_ms or 0)
-        if known_ms < plan.stream_ms:
+        ahead_ms = await self._stream_now_ms() - self._clock.now_ms()
+        if known_ms + ahead_ms < plan.stream_ms:
             return Seen(history=PlanHistory(prior_order_ms=known_ms))
         return Seen(order=found)
 

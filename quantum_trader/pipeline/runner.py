@@ -14,7 +14,6 @@ import structlog
 
 from quantum_trader.domain.case import Case
 from quantum_trader.domain.clock import Clock
-from quantum_trader.domain.facts import PlanHistory
 from quantum_trader.domain.plan import Plan
 from quantum_trader.domain.reasons import Reason
 from quantum_trader.domain.result import Ended
@@ -100,13 +99,16 @@ class PlanRunner:
         return await self._steps.rotation.begin(plan, decision)
 
     async def decide_parked(self, plan: Plan, ending: Ending | None) -> str:
-        """Bring a parked plan to its result, by ``ending`` or a new decision; return how it ended."""
+        """Bring a parked plan to its result, by ``ending`` or a new decision; return how it ended.
+
+        The exchange is asked for its order first: it is parked as well where Redis lost what came later.
+        """
         async with self.lanes.hold(plan.symbol) as lane:
             now_ms = self._clock.now_ms()
             operator = await self._steps.read_operator()
-            delivery = InHand(plan, operator, now_ms, redelivered=False, history=PlanHistory(), state=PARKED)
+            delivery = InHand(plan, operator, now_ms, redelivered=True, state=PARKED)
             delivery.deadline_ms = now_ms + self._rules.ages.open_ms
-            outcome = ending or await self._judge.judge_and_claim(delivery)
+            outcome = await self._look_back(delivery) or ending or await self._judge.judge_and_claim(delivery)
             if isinstance(outcome, Grant):
                 fate = await self._send_and_settle(outcome, plan, lane)
                 return f"{fate.ended}: {fate.reason}"

@@ -110,7 +110,7 @@ class Settler:
         exposure = self._rooms.book.exposure(plan.plan_id)
         fate = ending.fate
         orders = fate.orders if fate is not None else ()
-        mark = await self._rooms.account.mark_settlement(grant.record.decided_at_ms) if orders else 0
+        mark = await self._rooms.account.mark_settlement(grant.reads_answered) if orders else 0
         entry = self._ledger_after(orders, plan)
         opened = exposure is not None and result.executed
         settlement = self._settlement(

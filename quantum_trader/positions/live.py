@@ -7,7 +7,7 @@ reading is sure to contain.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -30,13 +30,15 @@ log = structlog.get_logger()
 class LiveAccount:
     """Readings with their time and source; None until the first read succeeded."""
 
-    def __init__(self, reads: AccountReads, clock: Clock) -> None:
+    def __init__(self, reads: AccountReads, clock: Clock, is_busy: Callable[[str], bool]) -> None:
+        """``is_busy`` tells whether an order of ours may be under way on a symbol."""
         self._reads = reads
+        self._is_busy = is_busy
         self._clock = clock
         self._fills = 0
         self._reads_begun = 0
         self._read_number = 0
-        self._answered_ms = 0
+        self.reads_answered = 0
         self._last_fill_of: dict[Leg, int] = {}
         self._filled: dict[Leg, _Filled] = {}
         self._doubts = 0
@@ -63,15 +65,16 @@ class LiveAccount:
         """Have positions and balances read anew before anything is judged: another engine has traded."""
         self.positions = self.account = None
 
-    async def mark_settlement(self, sent_ms: int) -> int:
+    async def mark_settlement(self, reads_answered: int) -> int:
         """Return a mark: readings that began after it hold the fills of orders that are final now.
 
-        One that was answered since ``sent_ms`` (our wall time) may hold some of those fills, whenever
-        it was asked for: requests overtake each other. They can neither be added to it nor left out,
-        so it is read anew first; where that fails, nothing is judged by it any more.
+        One that was answered since ``reads_answered`` (as it was before the order, -1 where that is
+        not known) may hold some of those fills, whenever it was asked for: requests overtake each
+        other. They can neither be added to it nor left out, so it is read anew first; where that
+        fails, nothing is judged by it any more. Counted, not timed: clocks step.
         """
         mark = self._reads_begun
-        if self._answered_ms >= sent_ms:
+        if self.reads_answered != reads_answered:
             try:
                 await self.refresh_positions()
             except ExchangeError as failed:
@@ -112,17 +115,18 @@ class LiveAccount:
             live |= {leg: held for leg, held in self.positions.value.items() if leg in newer}
         self.positions = Reading(Positions(live, hedge_mode=snapshot.hedge_mode), asked_ms, SOURCE)
         self._read_number, self._doubts_settled = number, doubts
-        self._answered_ms = self._clock.now_ms()
+        self.reads_answered += 1
         self.positions_epoch = max(self.positions_epoch, epoch)
 
-    @staticmethod
-    def _lags(leg: Leg, filled: _Filled, snapshot: Positions, asked_s: float) -> bool:
+    def _lags(self, leg: Leg, filled: _Filled, snapshot: Positions, asked_s: float) -> bool:
         """Whether a snapshot asked for soon after a fill of ours does not show that it holds it.
 
-        Reads may answer from a moment ago; only a position that changed since says that they do not.
+        Reads may answer from a moment ago; a position that changed since says that this one did not,
+        and an order of ours that is under way may be why it is gone.
         """
         held = snapshot.get(leg)
-        return asked_s < filled.believed_until_s and (held is None or held.update_time_ms < filled.at_ms)
+        is_older = held is None or held.update_time_ms < filled.at_ms
+        return is_older and asked_s < filled.believed_until_s and not self._is_busy(leg.symbol)
 
     async def _read_account(self) -> None:
         asked_ms, epoch = self._clock.now_ms(), self.positions_epoch

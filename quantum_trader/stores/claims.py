@@ -242,7 +242,11 @@ class ClaimStore:
         if not under_way:
             return []
         stored: Any = await self._database.client.mget([self._keys.plan(name) for name in under_way])
-        read = [_readable_record(name, text) for name, text in zip(under_way, stored, strict=True)]
+        read = [
+            _readable_record(name, text)
+            for name, text in zip(under_way, stored, strict=True)
+            if not _is_settled(text)
+        ]
         records = [record for record in read if record is not None]
         return sorted(records, key=lambda record: record.decided_at_ms)
 
@@ -334,6 +338,11 @@ def _readable_claim(text: bytes) -> dict[str, Any] | None:
         log.critical("claim_unreadable", error=f"{type(broken).__name__}: {broken}")
         return None
     return dict(claim)
+
+
+def _is_settled(text: bytes | None) -> bool:
+    """Whether the record is what a settlement leaves: it came between two reads."""
+    return text is not None and b'"order"' not in text and b'"content_hash"' in text
 
 
 def _readable_record(plan_id: str, text: bytes | None) -> PlanRecord | None:

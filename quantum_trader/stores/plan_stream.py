@@ -209,6 +209,11 @@ class PlanStream:
         fields: Any = dict(event)
         await self._redis.xadd(self._keys.governor_events, fields, maxlen=EVENTS_KEPT, approximate=True)
 
+    async def now_ms(self) -> int:
+        """Return the wall time of the server, ms since the epoch: stream ids are made of it."""
+        seconds, micros = await self._redis.time()
+        return int(seconds) * 1000 + int(micros) // 1000
+
     async def backlog(self) -> int:
         """Return how many entries the group has not acknowledged or not even seen."""
         _, ours = await self._stream_and_group()

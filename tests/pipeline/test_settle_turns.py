@@ -51,7 +51,7 @@ class SlowStore:
 class Account(SimpleNamespace):
     """A live view that has nothing to say."""
 
-    async def mark_settlement(self, sent_ms: int) -> int:
+    async def mark_settlement(self, reads_answered: int) -> int:
         return 0
 
     def take_over(self, *_: object) -> None:

@@ -35,6 +35,7 @@ class Reads:
         self.may_answer = asyncio.Event()
         self.may_answer.set()
         self.fails = False
+        self.busy: set[str] = set()
 
     async def positions(self) -> Positions:
         await self.may_answer.wait()
@@ -52,7 +53,7 @@ def sold(quantity: str) -> OrderState:
 @pytest.fixture
 async def account() -> tuple[LiveAccount, Reads, SetClock]:
     reads, clock = Reads(), SetClock()
-    live = LiveAccount(reads, clock)  # type: ignore[arg-type]
+    live = LiveAccount(reads, clock, lambda symbol: symbol in reads.busy)  # type: ignore[arg-type]
     await live.refresh_positions()
     return live, reads, clock
 
@@ -69,21 +70,21 @@ async def test_a_reading_asked_before_an_order_and_answered_after_its_fill_is_no
     reads.may_answer.clear()
     asked = asyncio.create_task(live.refresh_positions())
     await asyncio.sleep(0)
-    sent_ms = clock.at_ms = NOW_MS + 10
+    before = live.reads_answered
     reads.held = positions(position("0.6"))  # the order overtakes the read and fills
     reads.may_answer.set()
     clock.at_ms = NOW_MS + 30
     await asked
-    live.take_over([sold("0.4")], await live.mark_settlement(sent_ms), epoch=0)
+    live.take_over([sold("0.4")], await live.mark_settlement(before), epoch=0)
     assert amount_of(live) == Decimal("0.6")
 
 
 async def test_a_fill_that_no_reading_can_hold_is_added_at_once(
     account: tuple[LiveAccount, Reads, SetClock],
 ) -> None:
-    live, _, clock = account
-    sent_ms = clock.at_ms = NOW_MS + 10
-    live.take_over([sold("0.4")], await live.mark_settlement(sent_ms), epoch=0)
+    live, _, _clock = account
+    before = live.reads_answered
+    live.take_over([sold("0.4")], await live.mark_settlement(before), epoch=0)
     assert amount_of(live) == Decimal("0.6")
 
 
@@ -92,7 +93,7 @@ async def test_nothing_is_judged_by_a_reading_that_may_hold_a_fill_and_cannot_be
 ) -> None:
     live, reads, _ = account
     reads.fails = True
-    await live.mark_settlement(NOW_MS)
+    await live.mark_settlement(live.reads_answered - 1)
     assert live.trusted_positions is None
     reads.fails = False
     await live.refresh_positions()
@@ -104,7 +105,7 @@ async def test_a_read_that_answers_from_before_a_fill_of_ours_does_not_undo_it(
 ) -> None:
     live, reads, clock = account
     clock.at_ms = NOW_MS + 20
-    live.take_over([sold("0.4")], await live.mark_settlement(clock.at_ms), epoch=0)
+    live.take_over([sold("0.4")], await live.mark_settlement(live.reads_answered), epoch=0)
     clock.at_ms = NOW_MS + 500
     await live.refresh_positions()
     assert amount_of(live) == Decimal("0.6")
@@ -113,12 +114,23 @@ async def test_a_read_that_answers_from_before_a_fill_of_ours_does_not_undo_it(
     assert amount_of(live) == Decimal("0.6")
 
 
+async def test_a_leg_that_an_order_under_way_may_have_closed_is_flat_where_a_read_says_so(
+    account: tuple[LiveAccount, Reads, SetClock],
+) -> None:
+    live, reads, clock = account
+    live.take_over([sold("0.4")], await live.mark_settlement(live.reads_answered), epoch=0)
+    reads.busy, reads.held = {SYMBOL}, positions()
+    clock.at_ms = NOW_MS + 500
+    await live.refresh_positions()
+    assert amount_of(live) == 0
+
+
 async def test_what_a_read_still_says_after_two_seconds_is_believed(
     account: tuple[LiveAccount, Reads, SetClock],
 ) -> None:
     live, _, clock = account
     clock.at_ms = NOW_MS + 20
-    live.take_over([sold("0.4")], await live.mark_settlement(clock.at_ms), epoch=0)
+    live.take_over([sold("0.4")], await live.mark_settlement(live.reads_answered), epoch=0)
     clock.at_ms = NOW_MS + 2_100
     await live.refresh_positions()
     assert amount_of(live) == Decimal(1)
@@ -130,5 +142,5 @@ async def test_a_filled_open_that_its_own_reading_lacks_is_there_all_the_same(
     live, reads, clock = account
     reads.held = positions()
     clock.at_ms = NOW_MS + 20
-    live.take_over([sold("0.4")], await live.mark_settlement(NOW_MS), epoch=1)
+    live.take_over([sold("0.4")], await live.mark_settlement(live.reads_answered - 1), epoch=1)
     assert amount_of(live) == Decimal("-0.4")

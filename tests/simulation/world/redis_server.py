@@ -96,6 +96,10 @@ class RedisServer:
             self.data.pop(key, None)
             self.expires.pop(key, None)
 
+    def do_time(self) -> Reply:
+        seconds, ms = divmod(self.now_ms(), 1000)
+        return [b"%d" % seconds, b"%d" % (ms * 1000)]
+
     def do_ping(self) -> Reply:
         return b"PONG"
 
