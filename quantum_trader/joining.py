@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from quantum_trader import log
 from quantum_trader.config import Config
 from quantum_trader.domain.clock import Clock
-from quantum_trader.domain.order import OrderState, client_order_id
+from quantum_trader.domain.order import OrderState
 from quantum_trader.domain.plan import Plan
 from quantum_trader.exchange.binance import Exchange
 from quantum_trader.market.live import LiveMarket
@@ -23,6 +23,7 @@ from quantum_trader.pipeline.judging import Steps
 from quantum_trader.pipeline.live_streams import LiveStreams
 from quantum_trader.pipeline.look_back import LookBack
 from quantum_trader.pipeline.opens import OpenSender
+from quantum_trader.pipeline.plan_orders import orders_of_plan
 from quantum_trader.pipeline.reconcile import Reconciler
 from quantum_trader.pipeline.recover import Recovery, restore
 from quantum_trader.pipeline.rotation import RotationSaga
@@ -224,8 +225,8 @@ class Joiner:
         auto_disarm = AutoDisarm(StopStore(self._database, self._keys), config.auto_disarm, clock)
         rules.on_change(lambda changed: auto_disarm.govern(changed.auto_disarm))
 
-        async def find_order(plan: Plan) -> OrderState | None:
-            return await reads.order(plan.symbol, client_order_id(plan.plan_id))
+        async def find_orders(plan: Plan) -> list[OrderState]:
+            return await orders_of_plan(reads, plan)
 
         steps = Steps(
             claims=claims,
@@ -233,7 +234,7 @@ class Joiner:
             exits=ExitSender(exchange.exits, claims, follower, rooms, clock),
             settler=settler,
             read_operator=stream.operator_state,
-            look_back=LookBack(find_order, stream.now_ms, rooms, clock, patience),
+            look_back=LookBack(find_orders, stream.now_ms, rooms, clock, patience),
             follow=follower.until_final,
             rotation=rotation,
             auto_disarm=auto_disarm,

@@ -33,9 +33,9 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What became known: the plan's own order, or its history; both None while the exchange is silent."""
+    """What became known: the plan's own orders, or its history; neither while the exchange is silent."""
 
-    order: OrderState | None = None
+    orders: tuple[OrderState, ...] = ()
     history: PlanHistory | None = None
 
 
@@ -44,13 +44,13 @@ class LookBack:
 
     def __init__(
         self,
-        find_order: Callable[[Plan], Awaitable[OrderState | None]],
+        find_orders: Callable[[Plan], Awaitable[list[OrderState]]],
         stream_now_ms: Callable[[], Awaitable[int]],
         rooms: Rooms,
         clock: Clock,
         patience: Patience,
     ) -> None:
-        self._find_order = find_order
+        self._find_orders = find_orders
         self._stream_now_ms = stream_now_ms
         self._rooms = rooms
         self._clock = clock
@@ -70,27 +70,28 @@ class LookBack:
         fence_ms, agreeing = self._fence_ms(plan), 0
         while True:
             try:
-                found = await self._find_order(plan)
+                found = await self._find_orders(plan)
             except ExchangeError as failed:
                 log.warning("redelivery_unchecked", plan_id=plan.plan_id, error=str(failed))
                 if self._clock.now_ms() > until_ms:
                     return Seen()
                 await self._clock.sleep(PAUSE_S)
                 continue
-            if found is not None:
-                return await self._of_order(found, plan)
+            if found:
+                return await self._of_orders(found, plan)
             agreeing += 1
             if fence_ms is None or (agreeing >= AGREEING_QUERIES_MIN and self._clock.now_ms() > fence_ms):
                 return Seen(history=PlanHistory())
             await self._clock.sleep(AGREEING_PAUSE_S)
 
-    async def _of_order(self, found: OrderState, plan: Plan) -> Seen:
-        """Tell the plan's own order from one that was placed before it; stream ids go by Redis' clock."""
-        known_ms = (found.created_ms or found.update_time_ms) - (self._rooms.server_clock.offset_ms or 0)
+    async def _of_orders(self, found: list[OrderState], plan: Plan) -> Seen:
+        """Tell the plan's own orders from one that was placed before it; stream ids go by Redis' clock."""
+        offset_ms = self._rooms.server_clock.offset_ms or 0
         ahead_ms = await self._stream_now_ms() - self._clock.now_ms()
-        if known_ms + ahead_ms < plan.stream_ms:
-            return Seen(history=PlanHistory(prior_order_ms=known_ms))
-        return Seen(order=found)
+        known_ms = [(order.created_ms or order.update_time_ms) - offset_ms for order in found]
+        if min(known_ms) + ahead_ms < plan.stream_ms:
+            return Seen(history=PlanHistory(prior_order_ms=min(known_ms)))
+        return Seen(tuple(found))
 
     def _sent_ms(self, plan: Plan) -> int | None:
         return self._rooms.sent_orders_ms.get(client_order_id(plan.plan_id))

@@ -14,7 +14,7 @@ import structlog
 from quantum_trader.domain.clock import Clock
 from quantum_trader.domain.decision import Decision
 from quantum_trader.domain.intention import Effect, Intention
-from quantum_trader.domain.order import OrderState, client_order_id, number_of
+from quantum_trader.domain.order import OrderState, client_order_id
 from quantum_trader.domain.plan import Plan
 from quantum_trader.domain.verdict import Verdict
 from quantum_trader.exchange.errors import ExchangeError
@@ -23,9 +23,10 @@ from quantum_trader.pipeline.claim import Grant
 from quantum_trader.pipeline.evidence import Rooms
 from quantum_trader.pipeline.intake import read_entry
 from quantum_trader.pipeline.judging import Steps
+from quantum_trader.pipeline.plan_orders import filled_numbers
 from quantum_trader.pipeline.rules import RulesInForce
 from quantum_trader.pipeline.runner import PlanRunner
-from quantum_trader.stores.claims import ClaimStore, PlanRecord, StoredOrder
+from quantum_trader.stores.claims import ClaimStore, PlanRecord
 from quantum_trader.stores.mirror import Mirror
 
 RETRY_PAUSE_S = 1.0
@@ -82,8 +83,7 @@ class Recovery:
     async def _as_far_as_it_got(self, record: PlanRecord) -> PlanRecord:
         """Return the record of an exit with every order of it that filled: Redis may have lost the newest."""
         order = record.order
-        numbers = {number_of(name, record.plan_id) for name in await self._filled_orders(order)}
-        newer = sorted(number for number in numbers if number is not None and number > order.number)
+        newer = [number for number in await self._filled_numbers(record) if number > order.number]
         if not newer:
             return record
         *earlier, last = (client_order_id(record.plan_id, number) for number in newer)
@@ -93,15 +93,13 @@ class Recovery:
             settled_orders=[*record.settled_orders, order.client_order_id, *earlier],
         )
 
-    async def _filled_orders(self, order: StoredOrder) -> list[str]:
-        """Return the client ids of the symbol's orders that filled since ``order``, asked for until told."""
-        symbol = order.leg.symbol
+    async def _filled_numbers(self, record: PlanRecord) -> list[int]:
+        """Return the numbers of the exit's orders that filled since the stored one, asked for until told."""
+        order = record.order
+        since_ms = order.timestamp_ms - TRADES_MARGIN_MS
         while True:
             try:
-                trades = await self._account.trades(symbol, order.timestamp_ms - TRADES_MARGIN_MS)
-                order_ids = dict.fromkeys(trade.order_id for trade in trades)
-                names = [await self._account.client_order_id_of(symbol, number) for number in order_ids]
-                return [name for name in names if name is not None]
+                return await filled_numbers(self._account, order.leg.symbol, record.plan_id, since_ms)
             except ExchangeError as failed:
                 log.warning("order_query_failed", client_order_id=order.client_order_id, error=str(failed))
             await self._clock.sleep(RETRY_PAUSE_S)

@@ -127,10 +127,11 @@ class PlanRunner:
         until_ms = delivery.delivered_ms + int(BLIND_EXIT_AFTER_S * 1000)
         seen = await look_back.at_the_exchange(plan, until_ms)
         delivery.history = seen.history
-        if seen.order is None:
+        if not seen.orders:
             return None
-        log.warning("order_adopted", plan_id=plan.plan_id, order_id=seen.order.order_id)
-        fate = fate_of_order(await self._steps.follow(seen.order), [])
+        log.warning("order_adopted", plan_id=plan.plan_id, order_id=seen.orders[-1].order_id)
+        orders = [await self._steps.follow(order) for order in seen.orders]
+        fate = replace(fate_of_order(orders[-1], []), orders=tuple(orders))
         return Ending(fate.ended, fate.reason, fate.gate, fate.error, fate=fate)
 
     async def _end_expired(self, delivery: InHand, expired: Ending, limit_ms: int) -> NotSettled | None:

@@ -1,0 +1,39 @@
+"""Which orders of a plan the exchange knows, where Redis has lost what the engine knew of them (SPEC 7.8)."""
+
+from __future__ import annotations
+
+from quantum_trader.domain.order import OrderState, client_order_id, number_of
+from quantum_trader.domain.plan import Plan
+from quantum_trader.exchange.ports import AccountReads
+
+LOOK_BACK_MS = 60_000  # by how much the clocks of Redis and of the exchange may differ
+
+
+async def filled_numbers(account: AccountReads, symbol: str, plan_id: str, since_ms: int) -> list[int]:
+    """Return the numbers of the plan's orders that filled since ``since_ms`` (exchange's time), ascending.
+
+    Raises:
+        ExchangeError: they could not be read.
+    """
+    trades = await account.trades(symbol, since_ms)
+    order_ids = dict.fromkeys(trade.order_id for trade in trades)
+    names = [await account.client_order_id_of(symbol, order_id) for order_id in order_ids]
+    numbers = {number_of(name, plan_id) for name in names if name is not None}
+    return sorted(number for number in numbers if number is not None)
+
+
+async def orders_of_plan(account: AccountReads, plan: Plan) -> list[OrderState]:
+    """Return the orders of ``plan`` that the exchange knows, oldest first.
+
+    An open has one at most. The first order of an exit may have been refused and a later one filled.
+
+    Raises:
+        ExchangeError: they could not be read.
+    """
+    first = await account.order(plan.symbol, client_order_id(plan.plan_id))
+    if not plan.says_exit:
+        return [first] if first is not None else []
+    numbers = await filled_numbers(account, plan.symbol, plan.plan_id, plan.stream_ms - LOOK_BACK_MS)
+    names = [client_order_id(plan.plan_id, number) for number in numbers if number > 0]
+    later = [await account.order(plan.symbol, name) for name in names]
+    return [order for order in (first, *later) if order is not None]
