@@ -17,7 +17,7 @@ from quantum_trader.concurrency import SharedRead
 from quantum_trader.domain.clock import Clock
 from quantum_trader.domain.evidence import Reading
 from quantum_trader.domain.order import OrderState
-from quantum_trader.domain.trading import Account, Leg, Position, PositionSide, Positions
+from quantum_trader.domain.trading import Account, Leg, Position, Positions, PositionSide
 from quantum_trader.exchange.errors import ExchangeError
 from quantum_trader.exchange.ports import AccountReads
 

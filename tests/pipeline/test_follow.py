@@ -78,9 +78,7 @@ async def test_an_order_is_proven_never_placed_although_the_ledger_lacks_what_ot
     assert await resolved(account, "0") is None
 
 
-async def test_a_wrong_ledger_does_not_keep_an_order_unknown_where_the_position_explains_itself() -> (
-    None
-):
+async def test_a_wrong_ledger_does_not_keep_an_order_unknown_where_the_position_explains_itself() -> None:
     """It is mended only when nothing is under way on the symbol, and this order is."""
     account = Account(positions(position(1, "SOLUSDT")), (NOW_MS + 500, "qt-other-0", Side.SELL, "2"))
     assert await resolved(account, "-7", position_amt="3") is None
