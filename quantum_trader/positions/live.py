@@ -17,7 +17,7 @@ from quantum_trader.concurrency import SharedRead
 from quantum_trader.domain.clock import Clock
 from quantum_trader.domain.evidence import Reading
 from quantum_trader.domain.order import OrderState
-from quantum_trader.domain.trading import Account, Leg, Position, Positions
+from quantum_trader.domain.trading import Account, Leg, Position, Positions, PositionSide
 from quantum_trader.exchange.errors import ExchangeError
 from quantum_trader.exchange.ports import AccountReads
 
@@ -147,7 +147,7 @@ class _Filled:
 
 def _after_fill(held: Position | None, order: OrderState) -> Position:
     before = held.amount if held is not None else Decimal(0)
-    after = before + order.side.sign * order.executed_quantity
+    after = _on_its_side(order.leg, before + order.side.sign * order.executed_quantity)
     fill_price = order.avg_price or (held.entry_price if held is not None else Decimal(0))
     return Position(
         leg=order.leg,
@@ -159,6 +159,13 @@ def _after_fill(held: Position | None, order: OrderState) -> Position:
         unrealized_pnl=held.unrealized_pnl if held is not None else Decimal(0),
         update_time_ms=order.update_time_ms,
     )
+
+
+def _on_its_side(leg: Leg, amount: Decimal) -> Decimal:
+    """Return ``amount``, or zero where it would put a hedge leg on the other side: a reading had the fill."""
+    if leg.side is PositionSide.BOTH:
+        return amount
+    return max(amount, Decimal(0)) if leg.side is PositionSide.LONG else min(amount, Decimal(0))
 
 
 def entry_after(before: Decimal, entry: Decimal, after: Decimal, fill_price: Decimal) -> Decimal:

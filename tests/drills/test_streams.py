@@ -13,7 +13,7 @@ from support.house import NO_STREAMS, House, house, until
 from quantum_trader.domain.trading import Leg, PositionSide
 from quantum_trader.exchange.simulator import FaultKind
 
-PATIENCE_S = 30
+PATIENCE_S = 90
 
 
 @pytest.fixture

@@ -144,3 +144,15 @@ async def test_a_filled_open_that_its_own_reading_lacks_is_there_all_the_same(
     clock.at_ms = NOW_MS + 20
     live.take_over([sold("0.4")], await live.mark_settlement(live.reads_answered - 1), epoch=1)
     assert amount_of(live) == Decimal("-0.4")
+
+
+async def test_a_fill_that_a_reading_had_already_never_turns_a_hedge_leg_round(
+    account: tuple[LiveAccount, Reads, SetClock],
+) -> None:
+    live, reads, _ = account
+    long = leg(SYMBOL, "LONG")
+    reads.held = positions(position("0.2", side="LONG"), hedge_mode=True)
+    await live.refresh_positions()
+    live.take_over([replace(sold("0.4"), leg=long)], await live.mark_settlement(NOW_MS + 10), epoch=0)
+    assert live.positions is not None
+    assert live.positions.value.amount(long) == 0
