@@ -153,6 +153,6 @@ async def test_a_fill_that_a_reading_had_already_never_turns_a_hedge_leg_round(
     long = leg(SYMBOL, "LONG")
     reads.held = positions(position("0.2", side="LONG"), hedge_mode=True)
     await live.refresh_positions()
-    live.take_over([replace(sold("0.4"), leg=long)], await live.mark_settlement(NOW_MS + 10), epoch=0)
+    live.take_over([replace(sold("0.4"), leg=long)], await live.mark_settlement(live.reads_answered), epoch=0)
     assert live.positions is not None
     assert live.positions.value.amount(long) == 0
