@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from support.house import KEY, SECRET, House, exchange, until
+from support.house import KEY, SECRET, House, exchange, said, until
 
 from quantum_trader.cli import main
 from quantum_trader.stores.archive import archived_plan
@@ -94,7 +94,7 @@ async def test_arm_clears_a_disarm_with_a_reason(on_the_house: House) -> None:
     await on_the_house.redis.set("quantum:safety:disarmed", '{"reason": "drill"}')
     assert (await on_the_house.open())["reason"] == "disarmed"
     assert (await run("arm")).exit_code == 2
-    assert (await run("arm", "--reason", "looked at it")).output.strip() == "armed"
+    assert said((await run("arm", "--reason", "looked at it")).output) == "armed"
     assert (await on_the_house.open())["decision"] == "FILLED"
     assert (await on_the_house.events("ARMED"))[0]["reason"] == "looked at it"
 
@@ -247,7 +247,7 @@ async def test_doctor_with_a_stopped_engine_does_not_say_that_all_is_fine(
     told = await run("doctor")
     assert "? engine" in told.output
     assert "could not be checked" in told.output.splitlines()[-1]
-    checks = {check["name"]: check for check in decode((await run("doctor", "--json")).output)}
+    checks = {check["name"]: check for check in decode(said((await run("doctor", "--json")).output))}
     assert checks["engine"]["fine"] is None
     assert "quantum-trader run" in checks["engine"]["cure"]
 

@@ -67,7 +67,7 @@ async def test_the_command_reports_on_a_running_engine(
         assert said.exit_code == 0, said.output
         assert "Made smaller: 1" in said.output
         assert "FULL_CLOSE_PROPOSED would have become PARTIAL_25" in said.output
-        found = json.loads((await running.cli(command, ["report", "--json"], runner)).output)
+        found = json.loads(said((await running.cli(command, ["report", "--json"], runner)).output))
         assert (found["proposals"], found["downgraded"]) == (2, 1)
         change = found["changes"][0]
         assert Decimal(found["pnl_difference_usdt"]) == -30 * (Decimal(change["mark_now"]) - 2)

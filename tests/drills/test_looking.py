@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from support.house import House, house, until
+from support.house import House, house, said, until
 
 from quantum_trader.cli import main
 from quantum_trader.domain.trading import Leg
@@ -73,7 +73,7 @@ async def test_a_difference_ends_with_1_and_a_missing_redis_is_no_difference(des
 
 
 async def test_latches_shows_each_stop_with_its_time_and_its_cure(desk: House) -> None:
-    assert (await run("latches")).output.strip() == "no stop is set"
+    assert said((await run("latches")).output) == "no stop is set"
     await desk.redis.set("quantum:kill", "opens")
     await desk.redis.set("quantum:safety:cooldown_symbol:XRPUSDT", "1", ex=200)
     rows = {row["name"]: row for row in await told("latches")}

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from support.house import House, exchange, house, signed
+from support.house import House, exchange, house, said, signed
 
 from quantum_trader.cli import main
 from quantum_trader.exchange.simulator import EmbeddedExchange, FaultKind, FaultRule
@@ -92,7 +92,7 @@ async def test_close_takes_one_symbol_and_leaves_the_others(desk: Desk) -> None:
     await desk.order("ADAUSDT", "SELL", "150")
     told = await run("close", "xrpusdt", "--json")
     assert told.exit_code == 0, told.output
-    (row,) = decode(told.output)["positions"]
+    (row,) = decode(said(told.output))["positions"]
     assert (row["symbol"], row["closed"], row["filled_qty"], row["left"]) == ("XRPUSDT", True, "100", "0")
     assert list(await desk.held()) == ["ADAUSDT"]
     nothing = await run("close", "XRPUSDT")

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import hmac
 import itertools
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -277,6 +278,14 @@ async def weaken(running: House, symbol: str) -> None:
         return loss < 0
 
     await until(read, 20, f"the loss on {symbol}")
+
+
+LOG_LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \[")
+
+
+def said(output: str) -> str:
+    """Return what a command printed, without what an engine in the same process logged meanwhile."""
+    return "\n".join(line for line in output.splitlines() if not LOG_LINE.match(line)).strip()
 
 
 def trace_of(result: Mapping[str, str]) -> dict[str, Any]:
