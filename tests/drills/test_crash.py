@@ -292,7 +292,13 @@ async def all_orders(url: str, symbol: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     while True:
         after = {"orderId": found[-1]["orderId"] + 1} if found else {}
-        page = await signed("GET", url, "/fapi/v1/allOrders", {"symbol": symbol, "limit": 1000, **after})
+        params = {"symbol": symbol, "limit": 1000, **after}
+
+        async def page_read(params: dict[str, Any] = params) -> list[dict[str, Any]] | None:
+            read = await signed("GET", url, "/fapi/v1/allOrders", params)
+            return read if isinstance(read, list) else None  # an engine that recovers uses up the weight, too
+
+        page = await until(page_read, 120, f"the orders of {symbol}")
         found += page
         if len(page) < 1000:
             return found
