@@ -22,7 +22,7 @@ from quantum_trader.exchange.errors import ExchangeError
 from quantum_trader.exchange.ports import AccountReads
 
 SOURCE = "exchange"
-READS_LAG_S = 2.0  # for so long after a fill of ours a read may still answer without it
+READS_LAG_S = 2  # for so long after a fill of ours a read may still answer without it
 
 log = structlog.get_logger()
 

@@ -63,10 +63,10 @@ async def test_the_command_reports_on_a_running_engine(
         assert "No proposal" in nothing.output
         for entry in (ENTRY, PASSED):
             await running.redis.xadd(running.keys.harvest_calibrated, entry)
-        said = await running.cli(command, ["report"], runner)
-        assert said.exit_code == 0, said.output
-        assert "Made smaller: 1" in said.output
-        assert "FULL_CLOSE_PROPOSED would have become PARTIAL_25" in said.output
+        told = await running.cli(command, ["report"], runner)
+        assert told.exit_code == 0, told.output
+        assert "Made smaller: 1" in told.output
+        assert "FULL_CLOSE_PROPOSED would have become PARTIAL_25" in told.output
         found = json.loads(said((await running.cli(command, ["report", "--json"], runner)).output))
         assert (found["proposals"], found["downgraded"]) == (2, 1)
         change = found["changes"][0]
