@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from support.house import engine, exchange
+from support.house import engine, exchange, said
 
 from quantum_trader.cli.heat import command
 from quantum_trader.producers.heat_report import report_of
