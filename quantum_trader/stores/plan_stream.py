@@ -122,7 +122,8 @@ class PlanStream:
         """Wait up to ``BLOCK_MS`` for new plans; return them with the operator state of that moment.
 
         The state's reads are queued behind the blocking read on one connection, so they are taken
-        after the plans arrived and cost no further round trip.
+        after the plans arrived and cost no further round trip. Only a cooldown that was set while
+        the read was waiting makes plans cost one: its key was not among those asked for.
 
         Raises:
             RedisError: the server cannot answer, or has lost the group.
@@ -136,8 +137,10 @@ class PlanStream:
         for answer in (reply, values):
             if isinstance(answer, Exception):
                 raise answer
-        state = self._parse(operator_keys, values, policy)
-        return [Delivery(name, fields) for name, fields in entries_of(reply)], state
+        deliveries = [Delivery(name, fields) for name, fields in entries_of(reply)]
+        if deliveries and not self.cooling_symbols <= set(operator_keys.cooling_symbols):
+            return deliveries, await self.operator_state()
+        return deliveries, self._parse(operator_keys, values, policy)
 
     async def operator_state(self) -> OperatorState:
         """Read the operator keys by themselves."""

@@ -229,6 +229,7 @@ async def _odd_kill(desk: House) -> None:
 
 
 async def _blind_bsc(desk: House) -> None:
+    await desk.app._bsc.stop()  # type: ignore[union-attr]  # or its next poll says otherwise
     health = {"state": "BLIND", "authority": "CONTROLLER", "last_good_poll_ms": 1}
     await desk.redis.set("quantum:bsc:health", encode(health), ex=60)
 

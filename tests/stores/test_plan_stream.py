@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -74,6 +75,20 @@ async def test_a_group_that_stands_is_left_as_it_is(
     found = await stream.ensure_group("1-0")
     assert (found.was_created, found.newest) == (False, "2-0")
     assert await delivered(stream) == []
+
+
+async def test_a_cooldown_that_was_set_while_the_read_waited_is_known_with_the_plan(
+    database: Database, keys: Keys, stream: PlanStream
+) -> None:
+    await stream.ensure_group()
+    reading = asyncio.create_task(stream.read())
+    await asyncio.sleep(0)  # its keys are chosen
+    stream.cooling_symbols.add("XRPUSDT")
+    await database.client.set(keys.cooldown_symbol("XRPUSDT"), "1", ex=60)
+    await fill(database, keys, 1)
+    deliveries, operator = await reading
+    assert len(deliveries) == 1
+    assert operator.latches.cooldown_symbols == {"XRPUSDT"}
 
 
 async def test_plans_that_others_trimmed_unseen_are_told_once(
