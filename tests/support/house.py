@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import itertools
 import re
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -252,8 +253,20 @@ async def until(found: Any, timeout_s: float, what: str) -> Any:
         if value is not None and value is not False:
             return value
         if loop.time() > deadline_s:
+            show_tasks()
             raise AssertionError(f"waited {timeout_s} s in vain for {what}")
         await asyncio.sleep(0.01)
+
+
+def show_tasks() -> None:
+    """Print where every task of the loop stands: what a drill waited for in vain waits there."""
+    for task in asyncio.all_tasks():
+        innermost = task.get_coro()
+        while getattr(innermost, "cr_await", None) is not None:
+            innermost = innermost.cr_await
+        frame = getattr(innermost, "cr_frame", None)
+        where = f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else repr(innermost)
+        sys.stdout.write(f"{task.get_name()} {task.get_coro()} at {where}\n")
 
 
 async def signed(method: str, url: str, path: str, params: Mapping[str, Any]) -> Any:
