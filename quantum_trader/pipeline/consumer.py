@@ -18,7 +18,7 @@ from quantum_trader.pipeline.recover import Recovery, restore
 from quantum_trader.pipeline.results import Ending
 from quantum_trader.pipeline.rotation import RotationSaga, timed_out
 from quantum_trader.pipeline.runner import PlanRunner
-from quantum_trader.pipeline.settle import Settler
+from quantum_trader.pipeline.settle import TERMINAL, Settler
 from quantum_trader.positions.ledger import Ledger
 from quantum_trader.stores.claims import ClaimStore, PlanRecord
 from quantum_trader.stores.connection import RedisError
@@ -75,6 +75,7 @@ class Consumer:
         self._reload = reload
         self._stood_by = False
         self._in_hand: set[str] = set()
+        self._copies: dict[str, list[str]] = {}
         self._group_at_start: GroupFound | None = group
         self._redelivered_through = "0-0"
         self._stopping = asyncio.Event()
@@ -187,6 +188,9 @@ class Consumer:
     def _let_go(self, plan_id: str, stream_id: str) -> None:
         self._active.pop(plan_id, None)
         self._in_hand.discard(stream_id)
+        copies = self._copies.pop(plan_id, [])
+        if copies:
+            self._spawn(self._acknowledge_copies(plan_id, copies))
 
     async def _recover(self, records: list[PlanRecord]) -> None:
         tasks = [self._spawn(self._finish(record)) for record in records]
@@ -304,11 +308,16 @@ class Consumer:
                 await self._duplicate(plan, duplicate)
 
     async def _rotate_on(self, plan: Plan) -> None:
-        """See the rotation of a parked plan through, or resume it from what is stored."""
+        """See the rotation of a parked plan through, resumed from what is stored; end a plan without one.
+
+        Redis may have lost what came after the parking: the plan's own order is asked for first.
+        """
         if self._rotation.current is None:
             await self._rotation.resume()
         if self._rotation.belongs_to(plan):
             await self._rotation.see_through(plan, self._runner.decide_parked)
+        else:
+            await self._runner.decide_parked(plan, timed_out("the rotation was lost during a stop"))
 
     async def _fail(self, plan: Plan, bug: Exception) -> None:
         """A plan that met a bug of ours before its claim gets its result; a claimed one is recovered."""
@@ -319,7 +328,7 @@ class Consumer:
 
     async def _duplicate(self, plan: Plan, outcome: NotSettled) -> None:
         if outcome.state == PARKED:
-            await self._settler.end(plan, timed_out("the rotation was lost during a stop"), PARKED)
+            await self._rotate_on(plan)
             return
         if outcome.why == "not_leader":
             log.critical("lease_lost", plan_id=plan.plan_id)
@@ -330,9 +339,29 @@ class Consumer:
         await self._publish_duplicate(plan.plan_id, plan.stream_id, plan.content_hash, outcome.state)
 
     async def _dismiss(self, entry: Plan | Refused, stream_id: str) -> None:
+        """Show a copy of a plan under way; it is acknowledged after that plan's result (INC-82).
+
+        A failover may lose the entry in hand, and its result: then the copy is what is left of the plan.
+        """
         mismatch = self._active[entry.plan_id] != entry.content_hash
         event = self._duplicate_event(entry.plan_id, stream_id, mismatch=mismatch, state="in_progress")
-        await self._stream.dismiss(stream_id, event)
+        await self._stream.publish(event)
+        self._in_hand.add(stream_id)
+        if entry.plan_id in self._active:
+            self._copies.setdefault(entry.plan_id, []).append(stream_id)
+        else:
+            self._spawn(self._acknowledge_copies(entry.plan_id, [stream_id]))
+
+    async def _acknowledge_copies(self, plan_id: str, stream_ids: list[str]) -> None:
+        """Acknowledge the copies of a plan that has its result; without one they are swept up again."""
+        try:
+            state, _ = await self._claims.history(plan_id)
+            if state == TERMINAL:
+                await self._stream.acknowledge(stream_ids)
+        except RedisError as lost:
+            log.warning("copies_unacknowledged", plan_id=plan_id, error=str(lost))
+        finally:
+            self._in_hand.difference_update(stream_ids)
 
     async def _publish_duplicate(self, plan_id: str, stream_id: str, content_hash: str, state: str) -> None:
         _, known_hash = await self._claims.history(plan_id)

@@ -120,16 +120,22 @@ class RotationSaga:
         return is_rotation_close and (self._current is None or self._current.close_plan_id != plan.plan_id)
 
     async def resume(self) -> tuple[Rotation, Plan] | None:
-        """Take over the stored rotation at start; return it with its parked plan, if it waits still."""
+        """Take over the stored rotation; return it with its parked plan, if it waits still.
+
+        Raises:
+            RedisError: no reply; nothing was taken over, ask again.
+        """
         rotation = await self._store.under_way()
         if rotation is None:
             return None
-        self._take(rotation)
         parked = await self._store.parked_fields(rotation.new_plan_id)
         plan = self._read_back(parked) if parked is not None else None
         if plan is None:
             await self._end(rotation, {"event": "ROTATION_COMPLETE", "outcome": "ended before the restart"})
             return None
+        self._take(
+            rotation
+        )  # not before its plan is at hand: what nobody sees through would block all others
         log.warning("rotation_resumed", **rotation.as_record())
         return rotation, plan
 

@@ -38,6 +38,7 @@ class LiveAccount:
         self._fills = 0
         self._reads_begun = 0
         self._read_number = 0
+        self._is_reading = False
         self.reads_answered = 0
         self._last_fill_of: dict[Leg, int] = {}
         self._filled: dict[Leg, _Filled] = {}
@@ -70,11 +71,12 @@ class LiveAccount:
 
         One that was answered since ``reads_answered`` (as it was before the order, -1 where that is
         not known) may hold some of those fills, whenever it was asked for: requests overtake each
-        other. They can neither be added to it nor left out, so it is read anew first; where that
-        fails, nothing is judged by it any more. Counted, not timed: clocks step.
+        other. So may one that is under way and will be answered before they are taken over. They can
+        neither be added to it nor left out, so it is read anew first; where that fails, nothing is
+        judged by it any more. Counted, not timed: clocks step.
         """
         mark = self._reads_begun
-        if self.reads_answered != reads_answered:
+        if self._is_reading or self.reads_answered != reads_answered:
             try:
                 await self.refresh_positions()
             except ExchangeError as failed:
@@ -107,7 +109,7 @@ class LiveAccount:
         asked_ms, fills_before, epoch = self._clock.now_ms(), self._fills, self.positions_epoch
         self._reads_begun += 1
         number, doubts, asked_s = self._reads_begun, self._doubts, self._clock.monotonic_s()
-        snapshot = await self._reads.positions()
+        snapshot = await self._snapshot()
         newer = {leg for leg, fill in self._last_fill_of.items() if fill > fills_before}
         newer |= {leg for leg, filled in self._filled.items() if self._lags(leg, filled, snapshot, asked_s)}
         live = {leg: held for leg, held in snapshot.items() if leg not in newer}
@@ -117,6 +119,13 @@ class LiveAccount:
         self._read_number, self._doubts_settled = number, doubts
         self.reads_answered += 1
         self.positions_epoch = max(self.positions_epoch, epoch)
+
+    async def _snapshot(self) -> Positions:
+        self._is_reading = True
+        try:
+            return await self._reads.positions()
+        finally:
+            self._is_reading = False
 
     def _lags(self, leg: Leg, filled: _Filled, snapshot: Positions, asked_s: float) -> bool:
         """Whether a snapshot asked for soon after a fill of ours does not show that it holds it.

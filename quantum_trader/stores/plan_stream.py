@@ -187,6 +187,10 @@ class PlanStream:
         """Acknowledge entries that others trimmed away before they were settled: ``PLANS_LOST``."""
         event = self._lost_event(len(stream_ids), stream_ids)
         await self.dismiss(stream_ids[0], event)
+        await self.acknowledge(stream_ids)
+
+    async def acknowledge(self, stream_ids: Sequence[str]) -> None:
+        """Acknowledge entries that get no result of their own."""
         await self._redis.xack(self._keys.plans, GROUP, *stream_ids)
 
     async def tell_trimmed(self) -> int:

@@ -113,6 +113,8 @@ class RotationStore:
         if await self._database.client.type(self._keys.rotation_lock) != b"string":
             return None
         raw: Any = await self._database.client.get(self._keys.rotation_lock)
+        if raw is None:  # it ran out between the two reads
+            return None
         try:
             return Rotation.from_record(decode(raw))
         except (ValueError, KeyError, TypeError) as broken:

@@ -1,4 +1,7 @@
-"""A rotation whose plan went on elsewhere is ended: its lock must not stand for the hour of its TTL."""
+"""A rotation whose plan went on elsewhere is ended: its lock must not stand for the hour of its TTL.
+
+And what was begun to be resumed while Redis was lost is resumed by the next try.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,16 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from support.cases import NOW_MS, leg, plan
 
 from quantum_trader.pipeline.rotation import RotationSaga
-from quantum_trader.stores.rotations import Rotation
+from quantum_trader.stores.connection import RedisError
+from quantum_trader.stores.keys import Keys
+from quantum_trader.stores.rotations import Rotation, RotationStore
 
 PARKED = plan(plan_id="parked")
+FIELDS = {"decision": "EXECUTE", "symbol": PARKED.symbol, "side": "BUY", "qty": "1", "reduceOnly": "false"}
 UNDER_WAY = Rotation("parked", PARKED.symbol, leg("XRPUSDT"), "rot_parked", NOW_MS)
 
 
@@ -21,6 +28,12 @@ class Store:
     def __init__(self, stored: Rotation | None) -> None:
         self.stored = stored
         self.ended: list[Mapping[str, str]] = []
+        self.is_lost = False
+
+    async def parked_fields(self, plan_id: str) -> tuple[str, Mapping[str, str]]:
+        if self.is_lost:
+            raise RedisError("connection lost")
+        return PARKED.stream_id, FIELDS | {"plan_id": plan_id}
 
     async def under_way(self) -> Rotation | None:
         return self.stored
@@ -60,3 +73,28 @@ async def test_the_rotation_of_another_plan_stands() -> None:
     await rotation.leave(plan(plan_id="other"))
     assert (store.stored, rotation.current) == (UNDER_WAY, UNDER_WAY)
     assert rooms.rotation is not None
+
+
+async def test_a_resumption_that_redis_broke_off_can_be_had_again() -> None:
+    store = Store(UNDER_WAY)
+    rotation, rooms = saga(store)
+    store.is_lost = True
+    with pytest.raises(RedisError):
+        await rotation.resume()
+    assert (rotation.current, rooms.rotation) == (None, None), "nobody would see it through"
+    store.is_lost = False
+    resumed = await rotation.resume()
+    assert resumed is not None
+    assert (resumed[0], rotation.current) == (UNDER_WAY, UNDER_WAY)
+
+
+async def test_a_lock_that_runs_out_while_it_is_read_is_no_rotation() -> None:
+    class Client:
+        async def type(self, _: str) -> bytes:
+            return b"string"
+
+        async def get(self, _: str) -> None:
+            return None
+
+    store = RotationStore(SimpleNamespace(client=Client()), Keys(), "lease")  # type: ignore[arg-type]
+    assert await store.under_way() is None

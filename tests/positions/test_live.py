@@ -79,6 +79,25 @@ async def test_a_reading_asked_before_an_order_and_answered_after_its_fill_is_no
     assert amount_of(live) == Decimal("0.6")
 
 
+async def test_a_reading_under_way_at_a_settlement_and_answered_within_it_is_not_added_to(
+    account: tuple[LiveAccount, Reads, SetClock],
+) -> None:
+    live, reads, clock = account
+    before = live.reads_answered
+    reads.held = positions(position("0.6"))  # the order filled, and a read that shows it is under way
+    reads.may_answer.clear()
+    asked = asyncio.create_task(live.refresh_positions())
+    await asyncio.sleep(0)
+    settlement = asyncio.create_task(live.mark_settlement(before))
+    await asyncio.sleep(0)
+    reads.may_answer.set()
+    clock.at_ms = NOW_MS + 30
+    mark = await settlement
+    await asked  # answered before the result was written
+    live.take_over([sold("0.4")], mark, epoch=0)
+    assert amount_of(live) == Decimal("0.6")
+
+
 async def test_a_fill_that_no_reading_can_hold_is_added_at_once(
     account: tuple[LiveAccount, Reads, SetClock],
 ) -> None:

@@ -7,19 +7,20 @@ from its fills, claims and kills are seen at the moment their commands run on th
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
 import orjson
+from simulation.world.plan_words import forbidden, most_asked, says_exit
 from simulation.world.redis_server import RedisServer
 from simulation.world.redis_streams import Id, Stream, format_id
 from simulation.world.scenario import Scenario
 
 from quantum_trader.domain.order import CLIENT_ORDER_ID_PREFIX, client_order_id
-from quantum_trader.domain.trading import Leg
+from quantum_trader.domain.trading import Leg, PositionSide
 from quantum_trader.exchange.simulator.events import AccountEvent, Event, OrderEvent
 from quantum_trader.exchange.simulator.model import Account, Order
 from quantum_trader.exchange.simulator.venue import Venue
@@ -27,7 +28,6 @@ from quantum_trader.pipeline.intake import DeadLetter, read_entry
 from quantum_trader.stores.keys import Keys, leg_of
 
 ZERO = Decimal(0)
-CLOSE_ACTIONS = frozenset({"FULL_CLOSE_PROPOSED", "PARTIAL_75", "PARTIAL_50", "PARTIAL_25"})
 ENTRY_GATES = frozenset({"kill_score", "rate_limit", "margin_guard", "fund_caps", "active_slots"})
 ENTRY_REASONS = frozenset(
     {"disarmed", "bsc_demoted", "bsc_blind", "clock_skew", "keys_refused", "reconcile_hold"}
@@ -48,9 +48,10 @@ class Violation(AssertionError):
 
 @dataclass
 class PlanSeen:
-    """A plan id as it stood on the stream: the fields of its first entry, and all its entry ids."""
+    """A plan id as it stood on the stream: the fields of its first entry, those of all, and their ids."""
 
     fields: dict[str, str]
+    copies: list[dict[str, str]] = field(default_factory=list)
     entries: list[Id] = field(default_factory=list)
     orders: list[Order] = field(default_factory=list)
     asked: Decimal | None = None
@@ -60,8 +61,12 @@ class PlanSeen:
 
     @property
     def says_exit(self) -> bool:
-        words = self.fields.get("reduceOnly", "").lower() in ("true", "1", "yes")
-        return words or self.fields.get("action", "") in CLOSE_ACTIONS or self.fields.get("side") == "CLOSE"
+        return says_exit(self.fields)
+
+    def forbidden(self, *, reduces: bool) -> str:
+        """Return the field for which none of the entries may be traded; empty where one may."""
+        found = [forbidden(fields, reduces=reduces) for fields in self.copies]
+        return found[0] if all(found) else ""
 
 
 class Checks:
@@ -87,6 +92,7 @@ class Checks:
         self.plans: dict[str, PlanSeen] = {}
         self._plan_of: dict[str, str] = {}
         self.amounts: dict[Leg, Decimal] = defaultdict(lambda: ZERO)
+        self._before: dict[Leg, deque[tuple[int, Decimal]]] = defaultdict(lambda: deque(maxlen=200))
         self._flat_ms: dict[str, int] = {}
         self._opened_by: dict[Leg, int] = {}
         self._opens: list[tuple[int, str, str]] = []
@@ -145,6 +151,7 @@ class Checks:
         fields = _fields(flat)
         plan_id = fields["plan_id"]
         plan = self.plans.setdefault(plan_id, PlanSeen(fields))
+        plan.copies.append(fields)
         plan.entries.append(entry_id)
         self._plan_of[client_order_id(plan_id).rpartition("-")[0]] = plan_id
 
@@ -185,6 +192,17 @@ class Checks:
             self.fail("latches", f"plan {plan_id} was claimed while a latch was set: {latches!r}")
         if is_open:
             self._check_alone(plan_id, record["order"]["symbol"], get(keys[11]))
+        else:
+            self._check_asked(plan_id, plan, record)
+
+    def _check_asked(self, plan_id: str, plan: PlanSeen, record: dict[str, Any]) -> None:
+        """An exit asks for no more than its words do, of the position as a reading may show it."""
+        leg = Leg(record["order"]["symbol"], PositionSide(record["order"]["position_side"]))
+        since_ms = self._now_ms() - SLACK_POSITIONS_MS - self.skew_ms_max
+        sizes = [abs(amount) for until_ms, amount in self._before[leg] if until_ms > since_ms]
+        most = most_asked(plan.copies, max([*sizes, abs(self.amounts[leg])]))
+        if Decimal(record["asked"]) > most:
+            self.fail("asked", f"plan {plan_id} asks to close {record['asked']} of {leg.key}, at most {most}")
 
     def _check_alone(self, plan_id: str, symbol: str, claims: dict[bytes, bytes]) -> None:
         for other, text in claims.items():
@@ -221,6 +239,9 @@ class Checks:
         plan.orders.append(order)
         if plan.claimed == 0:
             self.fail("unclaimed", f"plan {plan_id}: order {order.client_order_id} was sent without a claim")
+        wrong = plan.forbidden(reduces=order.only_reduces)
+        if wrong:
+            self.fail("refused_words", f"plan {plan_id} was traded with {wrong}={plan.fields.get(wrong)!r}")
         if order.only_reduces:
             return
         if plan.says_exit:
@@ -259,6 +280,7 @@ class Checks:
         leg = order.leg
         before = self.amounts[leg]
         after = self.amounts[leg] = before + change
+        self._before[leg].append((self._now_ms(), before))
         if after == 0:
             self._flat_ms[leg.key] = self._now_ms()
         if not order.client_order_id.startswith(CLIENT_ORDER_ID_PREFIX):
@@ -373,11 +395,9 @@ class Checks:
             self.fail("result_of_no_plan", f"{plan_id} has a result and was never submitted")
             return
         self.note("result", plan_id, result["decision"], result["reason"], result["filled_qty"])
+        since_ms = self._entry_ms(plan, newest=result["reason"] == "plan_id_reused")
         orders = [self._account.orders.get((order.symbol, order.order_id), order) for order in plan.orders]
-        filled = sum((order.executed for order in orders), ZERO)
-        if result["reason"] == "plan_id_reused":  # an order under an id that was used before its entry
-            orders = [order for order in orders if order.created_ms >= self._newest_entry_ms(plan)]
-            filled = sum((order.executed for order in orders), ZERO)
+        filled = sum((order.executed for order in orders if order.created_ms >= since_ms), ZERO)
         told = Decimal(result["filled_qty"] or 0)
         said = f"{result['decision']} {result['reason']}"
         if told != filled:
@@ -396,12 +416,22 @@ class Checks:
         if blocked and (result["gate"] in ENTRY_GATES or result["reason"] in ENTRY_REASONS):
             self.fail("exits_are_free", f"plan {plan_id} is an exit and ended as {said} at {result['gate']}")
 
-    def _newest_entry_ms(self, plan: PlanSeen) -> int:
-        """When the newest entry was made that Redis has not lost."""
+    def _entry_ms(self, plan: PlanSeen, *, newest: bool) -> int:
+        """When the oldest (or newest) entry was made that Redis has not lost.
+
+        An order from before it was that of an entry which nobody can read any more, as is its result:
+        what stands there now uses the id again, and its result tells of itself.
+        """
         stream = self._server.data[self._plans_key]
-        return max(entry_id[0] for entry_id in plan.entries if entry_id in stream.entries)
+        standing = [entry_id[0] for entry_id in plan.entries if entry_id in stream.entries]
+        return max(standing) if newest else min(standing, default=0)
 
     def _check_ledger(self) -> None:
+        for leg, (believed, real) in self.ledger_differences().items():
+            self.fail("ledger", f"{leg}: the ledger says {believed}, the exchange {real}")
+
+    def ledger_differences(self) -> dict[str, tuple[Decimal, Decimal]]:
+        """Return what ledger and exchange say, leg by leg, where they differ."""
         prefix = self._keys.ledger("").encode()
         ledger = {
             key.removeprefix(prefix).decode(): Decimal(fields[b"position_amt"].decode())
@@ -409,10 +439,8 @@ class Checks:
             if key.startswith(prefix)
         }
         held = {leg.key: holding.amount for leg, holding in self._account.positions.items()}
-        for leg in sorted({*ledger, *held}):
-            believed, real = ledger.get(leg, ZERO), held.get(leg, ZERO)
-            if believed != real:
-                self.fail("ledger", f"{leg}: the ledger says {believed}, the exchange {real}")
+        both = {leg: (ledger.get(leg, ZERO), held.get(leg, ZERO)) for leg in sorted({*ledger, *held})}
+        return {leg: (believed, real) for leg, (believed, real) in both.items() if believed != real}
 
 
 def _fields(flat: list[bytes]) -> dict[str, str]:

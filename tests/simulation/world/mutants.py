@@ -16,21 +16,34 @@ from unittest.mock import patch
 
 from simulation.world import redis_lua
 
+from quantum_trader.domain.evidence import Reading
+from quantum_trader.domain.facts import PlanHistory
 from quantum_trader.domain.order import OrderState, OrderStatus, Unknown
-from quantum_trader.domain.plan import Plan
-from quantum_trader.exchange import exit_port
+from quantum_trader.domain.plan import Action, Plan
+from quantum_trader.domain.result import Ended
+from quantum_trader.domain.trading import Positions
+from quantum_trader.exchange import entry_port, exit_port
+from quantum_trader.exchange.errors import ExchangeError
+from quantum_trader.gates.kill_score import KillScore
 from quantum_trader.gates.latches import LatchedStops
+from quantum_trader.gates.position_sanity import PositionSanity
 from quantum_trader.housekeeping import Housekeeping
+from quantum_trader.joining import Joiner
+from quantum_trader.pipeline import intake
 from quantum_trader.pipeline.consumer import Consumer
 from quantum_trader.pipeline.exits import ExitSender, Progress
 from quantum_trader.pipeline.follow import OrderFollower
 from quantum_trader.pipeline.lanes import Lane, SymbolLanes
+from quantum_trader.pipeline.look_back import LookBack, Seen
 from quantum_trader.pipeline.opens import OpenSender, not_sent
 from quantum_trader.pipeline.reconcile import Reconciler
 from quantum_trader.pipeline.rotation import RotationSaga
+from quantum_trader.pipeline.runner import PlanRunner
 from quantum_trader.positions.claim_book import ClaimBook
+from quantum_trader.positions.live import SOURCE, LiveAccount
 from quantum_trader.stores.keys import GROUP
 from quantum_trader.stores.lease import Lease
+from quantum_trader.stores.mirror import Mirror
 
 Patches = Callable[[ExitStack], None]
 
@@ -149,7 +162,47 @@ def _without_reduce_only(order: Any, window_ms: int) -> Any:
     return tuple(pair for pair in _exit_params(order, window_ms) if pair[0] != "reduceOnly")
 
 
-_exit_params = exit_port.exit_params
+def _signed_when_sent(order: Any, window_ms: int) -> Any:
+    now_ms: int = asyncio.get_running_loop().now_ms  # type: ignore[attr-defined]
+    return _open_params(replace(order, timestamp_ms=now_ms), window_ms)
+
+
+async def _the_rest_again(self: OpenSender, grant: Any, outcome_unknown: Any) -> Any:
+    fate = await _send(self, grant, outcome_unknown)
+    if fate.ended is Ended.PARTIALLY_FILLED:
+        await self._send_once(grant, fate.attempts)
+    return fate
+
+
+async def _unchecked(self: LookBack, plan: Plan, until_ms: int) -> Seen:
+    return Seen(history=PlanHistory())
+
+
+async def _failed_is_flat(self: LiveAccount) -> None:
+    try:
+        await _read_positions(self)
+    except ExchangeError:
+        self.positions = Reading(Positions({}, hedge_mode=False), self._clock.now_ms(), SOURCE)
+
+
+def _never_expired(self: PlanRunner, *_: Any, **__: Any) -> None:
+    """Every plan is young."""
+
+
+def _false_if_absent(fields: Any, *, closes: bool, notes: list[str]) -> bool:
+    words = {**fields, "reduceOnly": fields.get("reduceOnly") or "false"}
+    return _reduce_only(words, closes=closes, notes=notes)
+
+
+def _all_of_it(action: Action) -> Decimal | None:
+    return Decimal(1) if _close_fraction(action) is not None else None
+
+
+_close_fraction = Action.close_fraction.fget
+_exit_params, _open_params = exit_port.exit_params, entry_port.open_params
+_send = OpenSender.send
+_read_positions = LiveAccount._read_positions
+_reduce_only = intake._reduce_only
 
 
 async def _status_and_start_again(self: Housekeeping) -> None:
@@ -307,6 +360,93 @@ MUTANTS: tuple[Mutant, ...] = (
         "ledger_not_reconciled",
         "the ledger does not take over the exchange's truth",
         _method(Reconciler, "_adopt", _nothing),
+    ),
+    Mutant(
+        "fence_ignored",
+        "queries that agree prove an order never placed while its request may still be accepted",
+        _method(OrderFollower, "_fence_ms", lambda self, order: 0),
+    ),
+    Mutant(
+        "signed_when_sent",
+        "an open is signed with the time at which it is sent, not with the stored one",
+        _method(entry_port, "open_params", _signed_when_sent),
+    ),
+    Mutant(
+        "rest_sent_again",
+        "an open that was filled in part is sent again",
+        _method(OpenSender, "send", _the_rest_again),
+    ),
+    Mutant(
+        "no_mirror",
+        "what is mirrored in state_dir is not put back after Redis lost it",
+        _method(Mirror, "unsettled", ()),
+    ),
+    Mutant(
+        "redelivered_unchecked",
+        "the exchange is not asked for the order of a redelivered plan",
+        _method(LookBack, "at_the_exchange", _unchecked),
+    ),
+    Mutant(
+        "state_not_claimed",
+        "neither the claim nor the gate looks at the state of the plan id",
+        _lua("Claim", ("if state ~= ARGV[8] then", "if false then")),
+    ),
+    Mutant(
+        "disarm_not_claimed",
+        "the claim does not look at an operator's disarm",
+        _lua("Claim", ("if stops > 0 and redis.call('EXISTS', KEY.disarmed) == 1 then", "if false then")),
+    ),
+    Mutant(
+        "margin_not_claimed",
+        "the margin of claims that no reading shows yet is not counted",
+        _all(
+            _method(ClaimBook, "unseen_margin_usdt", lambda self, epoch: Decimal(0)),
+            _lua(
+                "Claim",
+                ("available - margin < required", "available < required"),
+                ("margin + own_margin > usage_room", "own_margin > usage_room"),
+            ),
+        ),
+    ),
+    Mutant(
+        "failed_read_is_flat",
+        "a position read that failed counts as no positions",
+        _method(LiveAccount, "_read_positions", _failed_is_flat),
+    ),
+    Mutant(
+        "memory_kept",
+        "an engine that stood by goes on with what it remembers",
+        _method(Joiner, "_reload", _nothing),
+    ),
+    Mutant(
+        "rotation_without_end",
+        "a rotation has no deadline",
+        _method(RotationSaga, "_timeout_ms", 10**9),
+    ),
+    Mutant(
+        "partial_is_full",
+        "every close action closes all",
+        _method(Action, "close_fraction", property(_all_of_it)),
+    ),
+    Mutant(
+        "absent_is_false",
+        "a plan without reduceOnly is taken for an open",
+        _method(intake, "_reduce_only", _false_if_absent),
+    ),
+    Mutant(
+        "backlog_traded",
+        "plans are traded however old they are",
+        _method(PlanRunner, "_expired", _never_expired),
+    ),
+    Mutant(
+        "score_binds_exits",
+        "a critical kill score blocks exits",
+        _method(KillScore, "judges_exits", True),
+    ),
+    Mutant(
+        "hold_binds_exits",
+        "the rules of position_sanity for opens, a reconcile hold among them, bind exits",
+        _method(PositionSanity, "judges_exits", True),
     ),
 )
 

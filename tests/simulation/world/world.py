@@ -43,6 +43,7 @@ from quantum_trader.stores.keys import Keys
 SETTLED_WITHIN_S = 700.0  # an exit's deadline is 300 s, and it may be the second one of its plan
 LOOK_EVERY_S = 2.0
 RECONCILED_AFTER_S = 12.0
+WEIGHT_BACK_AFTER_S = 75.0  # request weight comes back with the minute, and reads go on after it
 STEPS_A_PLAN_MAX = 60_000
 BUGS = frozenset(
     {
@@ -232,7 +233,7 @@ class World:
                 return
         self._end_faults()
         await self._until_settled()
-        await asyncio.sleep(RECONCILED_AFTER_S)
+        await self._until_reconciled()
         self._is_over = True
         events.cancel()
         supervisor.cancel()
@@ -241,6 +242,13 @@ class World:
     @property
     def _has_seen_enough(self) -> bool:
         return self._is_hasty and bool(self.checks.violations)
+
+    async def _until_reconciled(self) -> None:
+        """Wait for the next reads of positions: for a minute more where request weight is used up."""
+        deadline_s = self.loop.time() + WEIGHT_BACK_AFTER_S
+        await asyncio.sleep(RECONCILED_AFTER_S)
+        while self.checks.ledger_differences() and self.loop.time() < deadline_s:  # noqa: ASYNC110
+            await asyncio.sleep(LOOK_EVERY_S)
 
     async def _submit(self, plan: dict[str, str]) -> None:
         while self.redis.is_down:  # noqa: ASYNC110 -- virtual time: nothing is polled in vain

@@ -1,0 +1,112 @@
+"""What the consumer does with copies of a plan under way, and with parked plans whose rotation is gone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from support.cases import NOW_MS, plan
+
+from quantum_trader.domain.plan import Plan
+from quantum_trader.pipeline.consumer import Consumer
+from quantum_trader.pipeline.results import Ending
+from quantum_trader.stores.plan_stream import GroupFound
+from quantum_trader.stores.settlement import PARKED, NotSettled
+
+PLAN = plan(plan_id="p-1")
+COPY = "1800000000009-0"
+
+
+class Stand:
+    """The consumer's rooms, as far as these tests come."""
+
+    def __init__(self) -> None:
+        self.state = "claimed"
+        self.shown: list[Mapping[str, str]] = []
+        self.acknowledged: list[str] = []
+        self.decided: list[tuple[Plan, Ending | None]] = []
+        self.current = None
+        no_rooms: Any = SimpleNamespace()
+        self.consumer = Consumer(
+            self,  # type: ignore[arg-type]
+            self,  # type: ignore[arg-type]
+            self,  # type: ignore[arg-type]
+            no_rooms,
+            rotation=self,  # type: ignore[arg-type]
+            settler=no_rooms,
+            mirror=no_rooms,
+            lease=no_rooms,
+            ledger=no_rooms,
+            reload=no_rooms,
+            clock=SimpleNamespace(now_ms=lambda: NOW_MS),  # type: ignore[arg-type]
+            group=GroupFound("0-0", was_created=False),
+        )
+        self.consumer._active[PLAN.plan_id] = PLAN.content_hash
+
+    async def publish(self, event: Mapping[str, str]) -> None:
+        self.shown.append(event)
+
+    async def acknowledge(self, stream_ids: Sequence[str]) -> None:
+        self.acknowledged += stream_ids
+
+    async def history(self, _: str) -> tuple[str, str]:
+        return self.state, PLAN.content_hash
+
+    async def resume(self) -> None:
+        return None
+
+    def belongs_to(self, _: Plan) -> bool:
+        return False
+
+    async def decide_parked(self, parked: Plan, ending: Ending | None) -> str:
+        self.decided.append((parked, ending))
+        return ""
+
+    async def let_go(self) -> None:
+        self.consumer._let_go(PLAN.plan_id, PLAN.stream_id)
+        await asyncio.gather(*self.consumer._tasks)
+
+
+async def test_inc_82_a_copy_is_shown_at_once_and_acknowledged_after_the_result() -> None:
+    stand = Stand()
+    await stand.consumer._dismiss(PLAN, COPY)
+    assert [event["event"] for event in stand.shown] == ["DUPLICATE_PLAN"]
+    assert stand.acknowledged == []
+    stand.state = "terminal"
+    await stand.let_go()
+    assert stand.acknowledged == [COPY]
+
+
+@pytest.mark.parametrize("state", ["", "claimed"])
+async def test_inc_82_a_copy_of_a_plan_that_ended_without_a_result_is_left_to_be_swept_up(state: str) -> None:
+    stand = Stand()
+    await stand.consumer._dismiss(PLAN, COPY)
+    stand.state = state
+    await stand.let_go()
+    assert stand.acknowledged == []
+    assert COPY not in stand.consumer._in_hand
+
+
+async def test_a_copy_whose_plan_ended_while_it_was_shown_is_acknowledged_all_the_same() -> None:
+    stand = Stand()
+    stand.state = "terminal"
+
+    async def publish(_: Mapping[str, str]) -> None:
+        await stand.let_go()
+
+    stand.publish = publish  # type: ignore[method-assign]
+    await stand.consumer._dismiss(PLAN, COPY)
+    await asyncio.gather(*stand.consumer._tasks)
+    assert stand.acknowledged == [COPY]
+
+
+async def test_inc_18_a_plan_that_redis_took_back_to_parked_is_asked_for_at_the_exchange() -> None:
+    stand = Stand()
+    await stand.consumer._duplicate(PLAN, NotSettled("duplicate", PARKED))
+    [(parked, ending)] = stand.decided  # which looks for its order before it believes the ending
+    assert parked == PLAN
+    assert ending is not None
+    assert ending.reason == "active_slots_rotation_timeout"
