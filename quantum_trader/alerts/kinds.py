@@ -35,6 +35,7 @@ class AlertKind(StrEnum):
         "look for the order on the exchange; its symbol opens nothing now",
     )
     EXPIRED_EXIT = "expired_exit", "the position is still there: `quantum-trader close SYMBOL`"
+    EXIT_FAILED = "exit_failed", "the position is still there: `quantum-trader close SYMBOL`"
     FOREIGN_ORDER = "foreign_order", "someone else trades this account: check its API keys"
     LOW_MARGIN = "low_margin", "reduce positions or add margin"
     LAG = "lag", "see what the engine waits for: `quantum-trader status`, then the logs", False

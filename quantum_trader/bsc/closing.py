@@ -17,7 +17,7 @@ from decimal import Decimal
 from quantum_trader.bsc import limits
 from quantum_trader.bsc.reading import Line
 from quantum_trader.domain.clock import Clock
-from quantum_trader.domain.order import Accepted, ExitOrder, Outcome, Rejected, Unknown
+from quantum_trader.domain.order import Accepted, ExitOrder, OrderState, Outcome, Rejected, Unknown
 from quantum_trader.domain.trading import QuantityLimits
 from quantum_trader.exchange.codes import Refusal, refusal_of
 from quantum_trader.exchange.errors import ExchangeError
@@ -118,10 +118,11 @@ class Closer:
         order = self._order(self._part_of(left), attempt, part)
         self._progress.client_order_ids.append(order.client_order_id)
         outcome = await self._line.exits.reduce_position(order)
-        if isinstance(outcome, Accepted) and outcome.order.executed_quantity > 0:
+        if isinstance(outcome, Accepted) and _may_reduce(outcome.order):
             self._progress.order_ids.append(outcome.order.order_id)
             self._progress.filled += outcome.order.executed_quantity
-            return outcome.order.executed_quantity
+            if outcome.order.executed_quantity > 0:
+                return outcome.order.executed_quantity
         self._progress.trouble = _described(outcome)
         self._progress.is_unknown |= isinstance(outcome, Unknown)
         if isinstance(outcome, Rejected):
@@ -191,6 +192,11 @@ class Closer:
             tuple(progress.client_order_ids),
             was_ours=bool(progress.order_ids) or progress.is_unknown,
         )
+
+
+def _may_reduce(order: OrderState) -> bool:
+    """Whether it has filled, or may yet: a reply of NEW comes before its fill, and is an order of ours."""
+    return order.executed_quantity > 0 or not order.status.is_final
 
 
 def _described(outcome: Outcome) -> str:

@@ -45,19 +45,24 @@ class Address:
 
     @classmethod
     def from_url(cls, url: str) -> Address:
-        """Read a redis://, rediss:// or unix:// URL. Raises ``ValueError`` for any other."""
+        """Read a redis://, rediss:// or unix:// URL. Raises ``ValueError`` for any other.
+
+        What may stand in the query counts as it does for the engine's own client: ``db`` before the path,
+        ``username`` and ``password`` after those before the host.
+        """
         parts = urlsplit(url)
         if parts.scheme not in ("redis", "rediss", "unix"):
             raise ValueError("redis.url must start with redis://, rediss:// or unix://")
         is_socket = parts.scheme == "unix"
+        query = {name: values[0] for name, values in parse_qs(parts.query).items()}
         return cls(
             host="" if is_socket else parts.hostname or "localhost",
             port=PORT if is_socket else parts.port or PORT,
             path=unquote(parts.path) if is_socket else "",
             is_encrypted=parts.scheme == "rediss",
-            database=_database(parts, is_socket=is_socket),
-            username=unquote(parts.username or ""),
-            password=unquote(parts.password or ""),
+            database=int(query["db"]) if "db" in query else _database_in(parts),
+            username=unquote(parts.username or "") or query.get("username", ""),
+            password=unquote(parts.password or "") or query.get("password", ""),
         )
 
 
@@ -135,6 +140,6 @@ def _flat(entry: Mapping[str, str]) -> list[str]:
     return [part for pair in entry.items() for part in pair]
 
 
-def _database(parts: SplitResult, *, is_socket: bool) -> int:
-    named = parse_qs(parts.query).get("db", [""])[0] or ("" if is_socket else parts.path.strip("/"))
-    return int(named) if named else 0
+def _database_in(parts: SplitResult) -> int:
+    named = unquote(parts.path).replace("/", "")
+    return int(named) if parts.scheme != "unix" and named.isdecimal() else 0

@@ -8,6 +8,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
+from quantum_trader.domain.intention import Effect
+from quantum_trader.domain.plan import PlanSide
 from quantum_trader.domain.trading import ZERO
 
 
@@ -59,6 +61,12 @@ class Result:
     def executed(self) -> bool:
         """Only a filled quantity is an execution (INC-11)."""
         return self.filled_quantity > 0
+
+    @property
+    def is_exit(self) -> bool:
+        """Whether a position was to be reduced, by the plan's words or its effect (SPEC 1)."""
+        by_effect = self.effect in (Effect.REDUCE, Effect.CLOSE)
+        return self.reduce_only is True or self.side == PlanSide.CLOSE or by_effect
 
     def as_fields(self, trace_json: str) -> dict[str, str]:
         """Return the flat stream fields of SPEC 4, with the trace already encoded."""

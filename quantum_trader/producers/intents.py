@@ -33,18 +33,22 @@ _SYMBOL = re.compile(r"[A-Z0-9_]{2,40}", re.ASCII)
 
 
 class NoSignal(Exception):
-    """An entry that cannot be read as a signal; the text is ``invalid_<field>: what is allowed``."""
+    """An entry that no plan can be made of; the text is ``invalid_<field>: what is allowed``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """A signal, read. Quantity in base asset; ``timestamp_ms`` None where it is malformed."""
+    """A signal, read. Quantity in base asset; it and ``timestamp_ms`` are None where they cannot be read.
+
+    ``lacks`` is why the signal cannot open, "" where it can: a close needs neither size nor confidence.
+    """
 
     stream_id: str
     symbol: str
     side: Side
-    quantity: Decimal
+    quantity: Decimal | None
     timestamp_ms: int | None
+    lacks: str = ""
     source: str = ""
     carried: Mapping[str, str] = field(default_factory=dict)
 
@@ -86,7 +90,7 @@ def read_intent(stream_id: str, raw: Mapping[bytes, bytes]) -> Intent:
     """Read one entry of the stream.
 
     Raises:
-        NoSignal: a field that it needs is absent or malformed.
+        NoSignal: symbol or side is absent or malformed, or the entry cannot be read.
     """
     fields = _fields_of(raw)
     symbol = fields.get("symbol", "")
@@ -95,21 +99,25 @@ def read_intent(stream_id: str, raw: Mapping[bytes, bytes]) -> Intent:
     side = fields.get("side", "").upper()
     if side not in ("BUY", "SELL"):
         _refuse("side", "BUY or SELL")
-    if not _DECIMAL.fullmatch(fields.get("confidence", "")) or Decimal(fields["confidence"]) > 1:
-        _refuse("confidence", "a number from 0 to 1")
+    quantity, unsized = _size(fields)
     return Intent(
         stream_id=stream_id,
         symbol=symbol,
         side=Side(side),
-        quantity=_quantity(fields),
+        quantity=quantity,
         timestamp_ms=_timestamp_ms(fields, stream_id),
+        lacks=_doubtful_confidence(fields) or unsized,
         source=fields.get("source", ""),
         carried={name: fields[name] for name in CARRIED if fields.get(name)},
     )
 
 
 def plan_of(intent: Intent, positions: Positions, now_ms: int, terms: BridgeTerms) -> dict[str, str] | Skip:
-    """Return the plan that ``intent`` becomes against the live ``positions``, or why it becomes none."""
+    """Return the plan that ``intent`` becomes against the live ``positions``, or why it becomes none.
+
+    Raises:
+        NoSignal: it would open, and lacks a size or a confidence.
+    """
     held = positions.of_symbol(intent.symbol)
     against = [one for one in held if one.side_to_close is intent.side]
     age_ms = now_ms - intent.issued_at_ms
@@ -125,11 +133,15 @@ def plan_of(intent: Intent, positions: Positions, now_ms: int, terms: BridgeTerm
 
 
 def _open(intent: Intent) -> dict[str, str]:
+    if intent.lacks:
+        raise NoSignal(intent.lacks)
     return _common(intent) | {"qty": plain(intent.quantity), "reduceOnly": "false", "action": "OPEN"}
 
 
 def _close(intent: Intent, held: Position, positions: Positions) -> dict[str, str]:
     plan = _common(intent) | {"qty": "0", "reduceOnly": "true", "action": "FULL_CLOSE_PROPOSED"}
+    if intent.lacks:  # ignored on an exit, and reported in its trace (SPEC 3)
+        plan["intent_lacks"] = intent.lacks
     if positions.hedge_mode and held.leg.side is not PositionSide.BOTH:
         plan["positionSide"] = held.leg.side.value
     return plan
@@ -178,6 +190,20 @@ def _unwrapped(wrapper: str, text: str) -> dict[str, str]:
     if not isinstance(content, dict):
         _refuse(wrapper, "a JSON object")
     return {name: value for name, value in content.items() if isinstance(value, str)}
+
+
+def _doubtful_confidence(fields: Mapping[str, str]) -> str:
+    text = fields.get("confidence", "")
+    is_share = _DECIMAL.fullmatch(text) is not None and Decimal(text) <= 1
+    return "" if is_share else "invalid_confidence: a number from 0 to 1"
+
+
+def _size(fields: Mapping[str, str]) -> tuple[Decimal | None, str]:
+    """Return the quantity, or None and why there is none."""
+    try:
+        return _quantity(fields), ""
+    except NoSignal as unsized:
+        return None, str(unsized)
 
 
 def _quantity(fields: Mapping[str, str]) -> Decimal:

@@ -44,6 +44,12 @@ class Metrics:
             ("outcome", "gate", "reason"),
             registry=self.registry,
         )
+        self._exits = Counter(
+            f"{PREFIX}_exits",
+            "Results of exits, by outcome.",
+            ("outcome",),
+            registry=self.registry,
+        )
         self._decision_s = Histogram(
             f"{PREFIX}_decision_seconds",
             "From the plan's entry on the stream to the decision.",
@@ -74,6 +80,8 @@ class Metrics:
     def _begin_at_zero(self) -> None:
         """Show what alert rules watch before it happens: a counter that appears at 1 shows no increase."""
         self._plans.labels(Ended.EXPIRED.value, "intake", Reason.EXPIRED.value)
+        for ended in Ended:
+            self._exits.labels(ended.value)
         for event in KNOWN_EVENTS:
             self._events.labels(event)
         for kind in AlertKind:
@@ -87,6 +95,8 @@ class Metrics:
         if child is None:
             child = self._children[labels] = self._plans.labels(*labels)
         child.inc()
+        if result.is_exit:
+            self._exits.labels(result.decision.value).inc()
         timings, decided_ms = result.trace.get("timings_ms", {}), result.trace.get("decided_at")
         if decided_ms is not None and "stream" in timings:
             self._decision_s.observe(max(0, decided_ms - timings["stream"]) / 1000)

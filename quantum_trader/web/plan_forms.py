@@ -13,12 +13,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from quantum_trader.domain.plan import Plan
-from quantum_trader.pipeline.intake import DeadLetter, Refused, read_entry
+from quantum_trader.pipeline.intake import TRUE_WORDS, DeadLetter, Refused, read_entry
 from quantum_trader.stores.codec import decode_as_written, encode
 
 ALERT_TOKEN = "token"  # noqa: S105  # the name of a field
 FIELDS_MAX = 48
 SIDES = {"buy": "BUY", "long": "BUY", "sell": "SELL", "short": "SELL", "close": "CLOSE"}
+PARTIAL_EXITS = {"long": "SELL", "short": "BUY"}  # by where the strategy still is after the order
 ALERT_FIELDS = frozenset(
     {
         "ticker",
@@ -85,7 +86,7 @@ def plan_of_alert(fields: Mapping[str, str]) -> dict[str, str]:
     """Return the fields of the plan that an alert means.
 
     The id is derived from what the alert says, its time included: sent twice, it is the same plan.
-    An alert after which the strategy is flat closes; every other one opens, unless it says reduceOnly.
+    An alert after which the strategy is flat closes whatever is held.
 
     Raises:
         BadForm: a field is absent, unknown or out of its range.
@@ -108,7 +109,7 @@ def plan_of_alert(fields: Mapping[str, str]) -> dict[str, str]:
     }
     if side == "CLOSE" or fields.get("market_position", "").lower() == "flat":
         return plan | {"qty": "0", "action": "FULL_CLOSE_PROPOSED", "reduceOnly": "true"}
-    return plan | {"qty": fields.get("contracts", ""), "reduceOnly": fields.get("reduceOnly", "false")}
+    return plan | {"qty": fields.get("contracts", ""), "reduceOnly": _reduce_only(fields, side)}
 
 
 def checked(fields: Mapping[str, str], now_ms: int) -> Plan | Refused:
@@ -134,6 +135,22 @@ def _plain(name: str, value: Any) -> str:
     if isinstance(value, str):
         return value
     raise BadForm(name[:64], "a text, a number, true or false; no list and no object")
+
+
+def _reduce_only(fields: Mapping[str, str], side: str) -> str:
+    """Return what the alert says about opening; one that says nothing is refused, never let open (INC-60).
+
+    A strategy that is still long after a sell, or short after a buy, has sold or bought back a part: an exit,
+    whatever ``reduceOnly`` says.
+    """
+    said, held = fields.get("reduceOnly", ""), fields.get("market_position", "").lower()
+    if PARTIAL_EXITS.get(held) == side:
+        return "true"
+    if held and held not in PARTIAL_EXITS and said.lower() not in TRUE_WORDS:
+        raise BadForm("market_position", "one of long, short, flat; {{strategy.market_position}} gives it")
+    if not (said or held):
+        raise BadForm("reduceOnly", "required without market_position; it is never assumed false")
+    return said or "false"
 
 
 def _symbol(ticker: str) -> str:

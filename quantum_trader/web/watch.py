@@ -65,11 +65,8 @@ class Watch:
             self._refused_since_ms = None
         elif result.decision is Ended.BLOCKED and not result.reduce_only and self._refused_since_ms is None:
             self._refused_since_ms = result.timestamp_ms
-        if result.decision is Ended.EXPIRED and _says_exit(result):
-            text = (
-                f"the exit {result.plan_id} of {result.symbol} came too late and was not sent: {result.error}"
-            )
-            self._tell(Alert(AlertKind.EXPIRED_EXIT, text, result.plan_id))
+        if result.is_exit and (alert := _lost_exit(result)) is not None:
+            self._tell(alert)
 
     def look(self) -> None:
         """Compare with the last look and tell what has begun since."""
@@ -175,7 +172,16 @@ def _stops(operator: OperatorState) -> Iterator[tuple[str, Alert]]:
         yield "disarmed", Alert(AlertKind.DISARMED, text)
 
 
-def _says_exit(result: Result) -> bool:
-    """Whether a position was to be reduced; the close of a rotation that is over is no loss."""
-    is_rotation = result.trace.get("plan", {}).get("rotation_trigger") == "true"
-    return not is_rotation and (result.reduce_only is True or result.side == "CLOSE")
+def _lost_exit(result: Result) -> Alert | None:
+    """Return what to tell of an exit that left its position standing; no gate and nobody else stopped it."""
+    exit_of = f"the exit {result.plan_id} of {result.symbol}"
+    if result.decision is Ended.EXPIRED:
+        if result.trace.get("plan", {}).get("rotation_trigger") == "true":  # its rotation is over: no loss
+            return None
+        text = f"{exit_of} came too late and was not sent: {result.error}"
+        return Alert(AlertKind.EXPIRED_EXIT, text, result.plan_id)
+    if result.decision in (Ended.FAILED, Ended.REJECTED):
+        trouble = result.error or words_of(result.reason)["meaning"]
+        text = f"{exit_of} was not carried out ({result.reason}): {trouble}"
+        return Alert(AlertKind.EXIT_FAILED, text, result.plan_id)
+    return None

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 import pytest
 import redis.asyncio as redis
+from redis.asyncio.connection import parse_url
 from support.watch import MovableClock
 
 from quantum_trader.bsc import spool as spool_module
@@ -131,6 +132,25 @@ async def test_a_refusal_by_redis_is_told_without_the_password(server: str) -> N
 )
 def test_redis_urls_are_understood(url: str, expected: Address) -> None:
     assert Address.from_url(url) == expected
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://host?password=secret",
+        "redis://host:7000/1?username=me&password=p%2540ss&db=4",
+        "redis://u:first@host/2?username=other&password=second",
+        "rediss://:secret@host:7000/2?db=5",
+        "unix:///run/redis.sock?password=secret&db=2",
+        "unix://u:p%40@/run/redis%20one.sock?username=other",
+        "redis://host/not-a-number",
+    ],
+)
+def test_redis_urls_mean_what_they_mean_to_the_engines_own_client(url: str) -> None:
+    theirs, ours = parse_url(url), Address.from_url(url)
+    assert (ours.username, ours.password) == (theirs.get("username", ""), theirs.get("password", ""))
+    assert ours.database == theirs.get("db", 0)
+    assert (ours.host, ours.path) == (theirs.get("host", ""), theirs.get("path", ""))
 
 
 def test_fields_are_plain_text() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,9 @@ from support.watch import HOUR_S, Scene, scene
 from quantum_trader.bsc.events import Event
 from quantum_trader.bsc.health import State
 from quantum_trader.bsc.lifespan import COPY, FILE, UNPROVEN
+from quantum_trader.bsc.reading import ExchangeTime, Exits, Reads
 from quantum_trader.bsc.status import StatusFile
+from quantum_trader.domain.order import Accepted, ExitOrder, OrderStatus, Outcome
 from quantum_trader.domain.trading import PositionSide
 from quantum_trader.exchange.simulator import FaultKind
 
@@ -167,6 +169,46 @@ async def test_inc106_a_time_out_after_execution_does_not_close_twice(stage: Sce
     assert stage.amount("XRPUSDT") == 0
     assert len(stage.own_orders) == 1
     assert len(stage.heard.of(Event.FORCE_CLOSE)) == 1
+
+
+class AckExits:
+    """Sends as BSC does; every reply says ``status`` and nothing filled, whatever became of the order."""
+
+    def __init__(self, exits: Exits, status: OrderStatus) -> None:
+        self._exits, self._status = exits, status
+        self.order_ids: list[int] = []
+
+    async def reduce_position(self, order: ExitOrder) -> Outcome:
+        outcome = await self._exits.reduce_position(order)
+        if not isinstance(outcome, Accepted):
+            return outcome
+        self.order_ids.append(outcome.order.order_id)
+        return Accepted(replace(outcome.order, status=self._status, executed_quantity=Decimal(0)))
+
+    async def cancel_open_orders(self, symbol: str) -> None:
+        await self._exits.cancel_open_orders(symbol)
+
+
+@dataclass(frozen=True)
+class Way:
+    reads: Reads
+    exits: Exits
+    clock: ExchangeTime
+
+
+@pytest.mark.parametrize(("status", "is_claimed"), [(OrderStatus.NEW, True), (OrderStatus.EXPIRED, False)])
+async def test_a_close_that_was_taken_before_it_filled_is_told_as_bscs_own(
+    stage: Scene, status: OrderStatus, is_claimed: bool
+) -> None:
+    stage.pin("XRPUSDT", stage.price("XRPUSDT"))
+    stage.trade("XRPUSDT", "BUY", 100)
+    stage.fall("XRPUSDT", "0.031")
+    line = stage.line()
+    exits = AckExits(line.exits, status)
+    await (await stage.watchdog(line=Way(line.reads, exits, line.clock))).poll()
+    assert stage.amount("XRPUSDT") == 0
+    told = [event["order_ids"] for event in stage.heard.of(Event.FORCE_CLOSE)]
+    assert told == ([tuple(exits.order_ids)] if is_claimed else [])
 
 
 async def test_inc106_a_second_close_of_the_same_position_is_refused_by_the_exchange(stage: Scene) -> None:

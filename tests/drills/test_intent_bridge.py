@@ -77,6 +77,21 @@ async def test_a_signal_opens_and_the_opposite_one_closes(bridged: House) -> Non
     assert await bridged.ask("/fapi/v3/positionRisk") == []
 
 
+async def test_a_signal_without_a_size_closes_what_it_is_against_and_opens_nothing(bridged: House) -> None:
+    await signal(bridged, **BUY)
+    await results(bridged, 1)
+    await signal(bridged, symbol="XRPUSDT", side="SELL")
+    closed = (await results(bridged, 2))[1]
+    assert (closed["decision"], closed["effect"], closed["filled_qty"]) == ("FILLED", "CLOSE", "20")
+    await signal(bridged, symbol="XRPUSDT", side="BUY", confidence="0.8")
+
+    async def buried() -> list[Any] | None:
+        return await bridged.redis.xrange(bridged.keys.dead_letters) or None
+
+    letter = as_text((await until(buried, 30, "the dead letter"))[0][1])
+    assert letter["reason"].startswith("invalid_qty")
+
+
 async def test_the_bridge_is_off_unless_switched_on(running: House) -> None:
     await signal(running, **BUY)
     await running.open("ADAUSDT", qty=60)

@@ -56,6 +56,7 @@ class Sender:
             "ticker": "BINANCE:XRPUSDT.P",
             "action": "buy",
             "contracts": "20",
+            "market_position": "long",
             "time": f"{now:%Y-%m-%dT%H:%M:%SZ}",
         }
         return await self.post("/api/plans/tradingview", fields | changes, **{"Content-Type": content_type})
@@ -123,6 +124,12 @@ async def test_an_alert_with_its_token_in_the_body_becomes_a_plan(sender: Sender
     assert (await sender.running.result(closed.body["plan_id"]))["effect"] == "CLOSE"
 
 
+async def test_inc_60_a_partial_exit_of_what_is_not_held_here_opens_nothing(sender: Sender) -> None:
+    taken = await sender.alert(action="sell", contracts="5", market_position="long")
+    result = await sender.running.result(taken.body["plan_id"])
+    assert (result["decision"], result["reason"], result["reduceOnly"]) == ("BLOCKED", "no_position", "true")
+
+
 async def test_an_alert_body_may_also_come_with_the_bearer_token(sender: Sender) -> None:
     taken = await sender.post(
         "/api/plans",
@@ -130,6 +137,7 @@ async def test_an_alert_body_may_also_come_with_the_bearer_token(sender: Sender)
             "ticker": "XRPUSDT.P",
             "action": "buy",
             "contracts": 20,
+            "reduceOnly": False,
             "time": str(sender.running.app._clock.now_ms()),
         },
         **BEARER,

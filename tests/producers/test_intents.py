@@ -74,20 +74,6 @@ def test_every_digit_of_a_wrapped_number_is_kept() -> None:
         ({"symbol": "sol usdt"}, "invalid_symbol"),
         ({"side": None}, "invalid_side: BUY or SELL"),
         ({"side": "CLOSE"}, "invalid_side"),
-        ({"confidence": None}, "invalid_confidence"),
-        ({"confidence": "1.01"}, "invalid_confidence: a number from 0 to 1"),
-        ({"confidence": "NaN"}, "invalid_confidence"),
-        ({"qty": None}, "invalid_qty"),
-        ({"qty": "0"}, "invalid_qty"),
-        ({"qty": "-1"}, "invalid_qty"),
-        ({"qty": "1e3"}, "invalid_qty"),
-        ({"qty": "inf"}, "invalid_qty"),
-        ({"qty": None, "position_size_usd": "100"}, "invalid_price"),
-        ({"qty": None, "position_size_usd": "100", "price": "0"}, "invalid_price"),
-        (
-            {"qty": None, "position_size_usd": "0.00000001", "price": "9999999999"},
-            "invalid_position_size_usd",
-        ),
         ({"payload": "{"}, "invalid_payload: a JSON object"),
         ({"payload": "[1]"}, "invalid_payload"),
         ({"data": "[" * 60_000}, "invalid_data"),
@@ -100,6 +86,46 @@ def test_what_is_no_signal_is_refused_by_the_name_of_the_field(wrong: dict[str, 
     with pytest.raises(NoSignal) as refused:
         intent(**wrong)
     assert str(refused.value).startswith(named)
+
+
+LACKING = [
+    ({"confidence": None}, "invalid_confidence"),
+    ({"confidence": "1.01"}, "invalid_confidence: a number from 0 to 1"),
+    ({"confidence": "NaN"}, "invalid_confidence"),
+    ({"qty": None}, "invalid_qty"),
+    ({"qty": "0"}, "invalid_qty"),
+    ({"qty": "-1"}, "invalid_qty"),
+    ({"qty": "1e3"}, "invalid_qty"),
+    ({"qty": "inf"}, "invalid_qty"),
+    ({"qty": None, "position_size_usd": "100"}, "invalid_price"),
+    ({"qty": None, "position_size_usd": "100", "price": "0"}, "invalid_price"),
+    (
+        {"qty": None, "position_size_usd": "0.00000001", "price": "9999999999"},
+        "invalid_position_size_usd",
+    ),
+]
+
+
+@pytest.mark.parametrize(("lacking", "named"), LACKING)
+def test_what_lacks_a_size_or_a_confidence_opens_nothing(lacking: dict[str, Any], named: str) -> None:
+    with pytest.raises(NoSignal) as refused:
+        outcome(FLAT, **lacking)
+    assert str(refused.value).startswith(named)
+
+
+@pytest.mark.parametrize(("lacking", "named"), LACKING)
+@pytest.mark.parametrize(("held", "side"), [(LONG, "SELL"), (SHORT, "BUY")])
+def test_what_lacks_a_size_or_a_confidence_still_closes(
+    held: Positions, side: str, lacking: dict[str, Any], named: str
+) -> None:
+    plan = planned(held, side=side, **lacking)
+    assert (plan.side, plan.action, plan.quantity, plan.reduce_only) == (side, "FULL_CLOSE_PROPOSED", 0, True)
+    assert plan.carried["intent_lacks"].startswith(named)
+
+
+def test_a_signal_without_a_size_has_an_id_of_its_own() -> None:
+    digest = hashlib.sha256(f"{STREAM_ID}:SOLUSDT:SELL:".encode()).hexdigest()
+    assert intent(side="SELL", qty=None).plan_id == digest[:16]
 
 
 @given(st.dictionaries(st.binary(max_size=20), st.binary(max_size=60), max_size=8))

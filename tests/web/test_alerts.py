@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from support.alert_sink import alert_sink
-from support.house import House, house, until
+from support.house import WIDE_GATES, House, house, until
 
 from quantum_trader.alerts.kinds import AlertKind
 from quantum_trader.bsc.events import Event
@@ -75,6 +75,19 @@ async def _expired_exit(running: House, _: pytest.MonkeyPatch) -> None:
     await running.submit(symbol="XRPUSDT", side="SELL", qty=20, reduceOnly="true", timestamp=late_ms)
 
 
+async def _exit_failed(running: House, _: pytest.MonkeyPatch) -> None:
+    await running.open("XRPUSDT", 20)
+    unanswered: dict[str, Any] = {"preset": "503_unknown", "count": 10_000}
+    running.fault(FaultKind.STATUS_BEFORE, **unanswered, method="GET", path="/fapi/v3/positionRisk")
+    positions = running.app.joined.rooms.account.positions  # type: ignore[union-attr]
+
+    async def stale() -> bool:
+        return SystemClock().now_ms() - positions.read_at_ms > 1_000  # type: ignore[union-attr]
+
+    await until(stale, 10, "the positions to be stale")
+    assert (await running.close("XRPUSDT"))["reason"] == "exit_unsized"
+
+
 async def _foreign_order(running: House, _: pytest.MonkeyPatch) -> None:
     await running.trade("ETHUSDT", "BUY", Decimal("0.05"), "somebody-else-1")
 
@@ -121,6 +134,7 @@ FIRES: dict[AlertKind, tuple[Fire, str]] = {
     AlertKind.BSC_DEMOTED: (_bsc_demoted, "demoted"),
     AlertKind.UNKNOWN_OUTCOME: (_unknown_outcome, "has been unknown"),
     AlertKind.EXPIRED_EXIT: (_expired_exit, "XRPUSDT came too late"),
+    AlertKind.EXIT_FAILED: (_exit_failed, "XRPUSDT was not carried out (exit_unsized): No position read"),
     AlertKind.FOREIGN_ORDER: (_foreign_order, "ETHUSDT"),
     AlertKind.LOW_MARGIN: (_low_margin, "is free"),
     AlertKind.LAG: (_lag, "500 plans wait"),
@@ -134,6 +148,13 @@ SETTINGS: dict[AlertKind, dict[str, Any]] = {
     AlertKind.NO_EXECUTIONS: {"no_executions_h": "0.0001"},
 }
 
+ENGINES: dict[AlertKind, dict[str, Any]] = {
+    AlertKind.EXIT_FAILED: {
+        "intake": {"exit_max_age_s": 2},
+        "gates": WIDE_GATES | {"position_sanity": {"stale_s": 1}},
+    },
+}
+
 
 def test_every_alert_has_its_drill() -> None:
     assert set(FIRES) == set(AlertKind)
@@ -144,7 +165,7 @@ async def test_the_alert_arrives(tmp_path: Path, kind: AlertKind, monkeypatch: p
     fire, words = FIRES[kind]
     async with alert_sink() as sink:
         alerts = {"urls": (sink.url,), "events": (kind,), **SETTINGS.get(kind, {})}
-        async with house(tmp_path, alerts=alerts) as running:
+        async with house(tmp_path, alerts=alerts, **ENGINES.get(kind, {})) as running:
             await fire(running, monkeypatch)
             await until(lambda: _told(sink), 30, kind.value)
             running.venue.faults.clear()

@@ -16,6 +16,7 @@ ALERT = {
     "ticker": "BINANCE:BTCUSDT.P",
     "action": "buy",
     "contracts": "0.002",
+    "market_position": "long",
     "time": "2026-11-18T11:06:40Z",
     "price": "98000.5",
     "token": "a-secret",
@@ -54,6 +55,28 @@ def test_an_alert_after_which_the_strategy_is_flat_closes_whatever_is_held(closi
     assert plan.side in ("SELL", "CLOSE")
 
 
+@pytest.mark.parametrize(
+    ("action", "market_position", "said", "reduces"),
+    [
+        ("sell", "long", None, True),
+        ("buy", "short", None, True),
+        ("SHORT", "Long", None, True),
+        ("sell", "long", "false", True),
+        ("buy", "long", None, False),
+        ("sell", "short", None, False),
+        ("buy", "long", "true", True),
+        ("sell", None, "true", True),
+        ("sell", "not told", "yes", True),
+        ("sell", None, "false", False),
+    ],
+)
+def test_inc_60_an_alert_opens_only_where_it_says_so(
+    action: str, market_position: str | None, said: str | None, reduces: bool
+) -> None:
+    plan = planned(action=action, market_position=market_position, reduceOnly=said)
+    assert (plan.reduce_only, plan.quantity) == (reduces, Decimal("0.002"))
+
+
 def test_inc_05_the_same_alert_is_the_same_plan_and_the_next_one_another() -> None:
     again = planned(token="rotated-meanwhile")
     assert planned().plan_id == again.plan_id
@@ -79,12 +102,15 @@ def test_the_token_stays_out_of_the_plan() -> None:
         ({"contracts": ""}, "qty", "required"),
         ({"contracts": "{{strategy.order.contracts}}"}, "qty", "decimal number"),
         ({"contracts": "1e3"}, "qty", "decimal number"),
+        ({"market_position": None}, "reduceOnly", "never assumed false"),
+        ({"market_position": "{{strategy.market_position}}"}, "market_position", "long, short, flat"),
+        ({"market_position": "up", "reduceOnly": "false"}, "market_position", "long, short, flat"),
         ({"permit": "yes"}, "permit", "unknown in an alert"),
         ({"leverage": "2.5"}, "leverage", "whole number"),
     ],
 )
 def test_a_wrong_alert_is_refused_with_the_field_and_what_is_allowed(
-    change: dict[str, str], field: str, says: str
+    change: dict[str, str | None], field: str, says: str
 ) -> None:
     with pytest.raises(BadForm) as refused:
         planned(**change)
