@@ -50,6 +50,10 @@ class StartRefused(Exception):
     """The engine does not start; the text is one line that says why and what to do."""
 
 
+class RedisUnreachable(StartRefused):
+    """Redis does not answer."""
+
+
 class App:
     """One engine: one account, one Redis, one exchange."""
 
@@ -208,7 +212,7 @@ class App:
             problem = await volatility_of(database)
         except (RedisError, OSError) as unreachable:
             await database.close()
-            raise StartRefused(
+            raise RedisUnreachable(
                 f"Redis at {_without_password(url)} does not answer ({type(unreachable).__name__}); "
                 "start it, or set redis.url"
             ) from None
