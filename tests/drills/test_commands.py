@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from support.house import KEY, SECRET, House, exchange, said, until
+from support.house import KEY, SECRET, House, exchange, house, said, until
 
 from quantum_trader.cli import main
 from quantum_trader.stores.archive import archived_plan
@@ -88,6 +90,30 @@ async def test_status_tells_a_working_engine_from_none(
         gone = await run(*words)
         assert gone.exit_code == 3
         assert "quantum-trader run" in gone.output
+
+
+async def test_status_says_whether_the_watchdog_sees_and_since_when(on_the_house: House) -> None:
+    async def reported() -> Any:
+        told = decode(last_line(await run("status", "--json")))
+        return told["bsc"] if told["bsc"]["last_good_poll_ms"] else None
+
+    bsc = await until(reported, 20, "BSC in the status")
+    assert (bsc["state"], bsc["authority"]) == ("OK", "CONTROLLER")
+    assert 29 < bsc["days_left"] <= 30
+    assert re.search(
+        r"BSC +OK, CONTROLLER, [0-9.]+ days left, last good poll \d+ s ago", (await run("status")).output
+    )
+
+
+async def test_status_says_when_the_watchdog_does_not_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QT_STATE_DIR", str(tmp_path))
+    async with house(tmp_path, bsc={"enabled": False}):
+        told = decode(last_line(await run("status", "--json")))
+        nothing = {"state": None, "authority": None, "days_left": None, "last_good_poll_ms": None}
+        assert told["bsc"] == nothing
+        assert re.search(r"BSC +DOES NOT REPORT", (await run("status")).output)
 
 
 async def test_arm_clears_a_disarm_with_a_reason(on_the_house: House) -> None:
