@@ -38,6 +38,7 @@ from quantum_trader.stores.lease import TTL_MS, Lease
 from quantum_trader.stores.mirror import Mirror
 from quantum_trader.stores.persistence import volatility_of
 from quantum_trader.trading_mode import endpoints_on
+from quantum_trader.url_passwords import passwords_in, without_password
 from quantum_trader.web.service import WebService
 
 RETRY_PAUSE_S = 1.0
@@ -130,6 +131,7 @@ class App:
     async def start(self) -> None:
         """Join the parts, take the lease, read the first facts, and begin to consume."""
         self.config.state_dir.mkdir(parents=True, exist_ok=True)
+        log.hide(passwords_in(self.config.redis.url))
         await self.web.start()
         credentials = load_credentials(self.config)
         log.hide((credentials.api_key, credentials.api_secret) if self._is_real else ())
@@ -213,7 +215,7 @@ class App:
         except (RedisError, OSError) as unreachable:
             await database.close()
             raise RedisUnreachable(
-                f"Redis at {_without_password(url)} does not answer ({type(unreachable).__name__}); "
+                f"Redis at {without_password(url)} does not answer ({type(unreachable).__name__}); "
                 "start it, or set redis.url"
             ) from None
         if problem and self.config.mode in (TradingMode.TESTNET, TradingMode.LIVE):
@@ -240,7 +242,7 @@ class App:
         config, endpoints = self.config, self.config.endpoints
         if not endpoints.rest_url:
             endpoints = endpoints_on(await self._start_paper_exchange(credentials))
-        self._exchange_url = endpoints.rest_url
+        self._exchange_url = without_password(endpoints.rest_url)
         return ExchangeSettings(
             rest_url=endpoints.rest_url,
             ws_api_url=endpoints.ws_api_url,
@@ -330,7 +332,7 @@ class App:
             config_hash=self.config.hash,
             account=joined.account,
             exchange=self._exchange_url,
-            redis=_without_password(self.config.redis.url),
+            redis=without_password(self.config.redis.url),
             state_dir=str(self.config.state_dir),
             symbols=self.config.symbols,
             limits=self.config.gates.model_dump(mode="json"),
@@ -339,8 +341,3 @@ class App:
 
 def _owner() -> str:
     return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-
-
-def _without_password(url: str) -> str:
-    scheme, separator, rest = url.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"

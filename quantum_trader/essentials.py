@@ -41,7 +41,7 @@ class Essentials:
     mode: TradingMode
     state_dir: Path
     rest_url: str
-    redis_url: str
+    redis_url: str = field(repr=False)
     namespace: str
     recv_window_ms: int
     request_timeout_s: float
@@ -60,7 +60,7 @@ class Reach:
 
     state_dir: Path
     is_embedded: bool
-    redis_url: str
+    redis_url: str = field(repr=False)
     namespace: str
 
 
