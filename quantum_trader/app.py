@@ -19,6 +19,7 @@ from quantum_trader.concurrency import end_tasks
 from quantum_trader.config import Config, TradingMode, load_config
 from quantum_trader.credentials import Credentials, load_credentials
 from quantum_trader.domain.clock import Clock, SystemClock
+from quantum_trader.domain.result import plain
 from quantum_trader.exchange.binance import Exchange, connect
 from quantum_trader.exchange.errors import ExchangeError, KeyRefused
 from quantum_trader.exchange.settings import ExchangeSettings
@@ -28,6 +29,7 @@ from quantum_trader.housekeeping import Housekeeping
 from quantum_trader.joining import Joined, Joiner
 from quantum_trader.pipeline.upkeep import Upkeep
 from quantum_trader.reload import Reloader
+from quantum_trader.stores import archive, mirror
 from quantum_trader.stores.address import note_paper_exchange
 from quantum_trader.stores.archive import Archive
 from quantum_trader.stores.codec import encode
@@ -131,6 +133,7 @@ class App:
     async def start(self) -> None:
         """Join the parts, take the lease, read the first facts, and begin to consume."""
         self.config.state_dir.mkdir(parents=True, exist_ok=True)
+        is_first_life = not _had_an_engine(self.config.state_dir)
         log.hide(passwords_in(self.config.redis.url))
         await self.web.start()
         credentials = load_credentials(self.config)
@@ -147,6 +150,8 @@ class App:
         self._joined = joined = await joiner.join(account, lease, self._exchange_url)
         housekeeping = Housekeeping(self.config, joined, self._clock)
         await self._read_first_facts(joined, housekeeping)
+        if is_first_life:
+            self._warn_of_open_positions(joined)
         await self._announce(joined)
         await housekeeping.write_status()
         self.web.attach(joined, housekeeping)
@@ -320,6 +325,20 @@ class App:
         except ExchangeError as failed:
             logger.warning("first_read_failed", error=str(failed))
 
+    def _warn_of_open_positions(self, joined: Joined) -> None:
+        """Say that this account was traded by something whose state is not here (SPEC 11)."""
+        reading = joined.rooms.account.positions
+        if reading is None or not reading.value:
+            return
+        logger.warning(
+            "fresh_state_dir",
+            state_dir=str(self.config.state_dir),
+            positions={leg.key: plain(held.amount) for leg, held in reading.value.items()},
+            meaning="no engine ran with this state_dir, yet the account holds positions: they are adopted "
+            "and watched, but former decisions, unsettled orders and BSC's lifespan are not known",
+            cure="if an engine traded this account before: stop, put its state_dir back, start again",
+        )
+
     async def _announce(self, joined: Joined) -> None:
         client = joined.database.client
         if self.config.mode is TradingMode.PAPER and not await client.exists(self._keys.policy):
@@ -337,6 +356,11 @@ class App:
             symbols=self.config.symbols,
             limits=self.config.gates.model_dump(mode="json"),
         )
+
+
+def _had_an_engine(state_dir: Path) -> bool:
+    """Whether an engine was ever joined there; BSC alone and a refused start leave other files."""
+    return any((state_dir / name).exists() for name in (archive.FILE_NAME, mirror.FILE_NAME))
 
 
 def _owner() -> str:

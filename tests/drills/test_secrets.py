@@ -136,6 +136,9 @@ async def test_a_password_in_the_query_of_the_redis_url_is_hidden_like_any_other
     shown = await asyncio.to_thread(CliRunner().invoke, main, ["config", "show", "--json"])
     assert f"{valkey_url}?username=default&password=[redacted]" in shown.output
     log.set_up("info", "json")
+    monkeypatch.setattr(
+        "quantum_trader.app.logger", structlog.get_logger()
+    )  # it writes where this test reads
     app = App(Config(state_dir=tmp_path, http={"port": 0}))
     await app.start()
     structlog.get_logger().info("told", by=f"a library that quotes {PASSWORD}")
