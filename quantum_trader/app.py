@@ -19,6 +19,7 @@ from quantum_trader.concurrency import end_tasks
 from quantum_trader.config import Config, TradingMode, load_config
 from quantum_trader.credentials import Credentials, load_credentials
 from quantum_trader.domain.clock import Clock, SystemClock
+from quantum_trader.domain.result import plain
 from quantum_trader.exchange.binance import Exchange, connect
 from quantum_trader.exchange.errors import ExchangeError, KeyRefused
 from quantum_trader.exchange.settings import ExchangeSettings
@@ -28,6 +29,7 @@ from quantum_trader.housekeeping import Housekeeping
 from quantum_trader.joining import Joined, Joiner
 from quantum_trader.pipeline.upkeep import Upkeep
 from quantum_trader.reload import Reloader
+from quantum_trader.stores import archive, mirror
 from quantum_trader.stores.address import note_paper_exchange
 from quantum_trader.stores.archive import Archive
 from quantum_trader.stores.codec import encode
@@ -38,6 +40,7 @@ from quantum_trader.stores.lease import TTL_MS, Lease
 from quantum_trader.stores.mirror import Mirror
 from quantum_trader.stores.persistence import volatility_of
 from quantum_trader.trading_mode import endpoints_on
+from quantum_trader.url_passwords import passwords_in, without_password
 from quantum_trader.web.service import WebService
 
 RETRY_PAUSE_S = 1.0
@@ -48,6 +51,10 @@ logger = structlog.get_logger()
 
 class StartRefused(Exception):
     """The engine does not start; the text is one line that says why and what to do."""
+
+
+class RedisUnreachable(StartRefused):
+    """Redis does not answer."""
 
 
 class App:
@@ -126,6 +133,8 @@ class App:
     async def start(self) -> None:
         """Join the parts, take the lease, read the first facts, and begin to consume."""
         self.config.state_dir.mkdir(parents=True, exist_ok=True)
+        is_first_life = not _had_an_engine(self.config.state_dir)
+        log.hide(passwords_in(self.config.redis.url))
         await self.web.start()
         credentials = load_credentials(self.config)
         log.hide((credentials.api_key, credentials.api_secret) if self._is_real else ())
@@ -141,6 +150,8 @@ class App:
         self._joined = joined = await joiner.join(account, lease, self._exchange_url)
         housekeeping = Housekeeping(self.config, joined, self._clock)
         await self._read_first_facts(joined, housekeeping)
+        if is_first_life:
+            self._warn_of_open_positions(joined)
         await self._announce(joined)
         await housekeeping.write_status()
         self.web.attach(joined, housekeeping)
@@ -208,8 +219,8 @@ class App:
             problem = await volatility_of(database)
         except (RedisError, OSError) as unreachable:
             await database.close()
-            raise StartRefused(
-                f"Redis at {_without_password(url)} does not answer ({type(unreachable).__name__}); "
+            raise RedisUnreachable(
+                f"Redis at {without_password(url)} does not answer ({type(unreachable).__name__}); "
                 "start it, or set redis.url"
             ) from None
         if problem and self.config.mode in (TradingMode.TESTNET, TradingMode.LIVE):
@@ -236,7 +247,7 @@ class App:
         config, endpoints = self.config, self.config.endpoints
         if not endpoints.rest_url:
             endpoints = endpoints_on(await self._start_paper_exchange(credentials))
-        self._exchange_url = endpoints.rest_url
+        self._exchange_url = without_password(endpoints.rest_url)
         return ExchangeSettings(
             rest_url=endpoints.rest_url,
             ws_api_url=endpoints.ws_api_url,
@@ -314,6 +325,20 @@ class App:
         except ExchangeError as failed:
             logger.warning("first_read_failed", error=str(failed))
 
+    def _warn_of_open_positions(self, joined: Joined) -> None:
+        """Say that this account was traded by something whose state is not here (SPEC 11)."""
+        reading = joined.rooms.account.positions
+        if reading is None or not reading.value:
+            return
+        logger.warning(
+            "fresh_state_dir",
+            state_dir=str(self.config.state_dir),
+            positions={leg.key: plain(held.amount) for leg, held in reading.value.items()},
+            meaning="no engine ran with this state_dir, yet the account holds positions: they are adopted "
+            "and watched, but former decisions, unsettled orders and BSC's lifespan are not known",
+            cure="if an engine traded this account before: stop, put its state_dir back, start again",
+        )
+
     async def _announce(self, joined: Joined) -> None:
         client = joined.database.client
         if self.config.mode is TradingMode.PAPER and not await client.exists(self._keys.policy):
@@ -326,17 +351,17 @@ class App:
             config_hash=self.config.hash,
             account=joined.account,
             exchange=self._exchange_url,
-            redis=_without_password(self.config.redis.url),
+            redis=without_password(self.config.redis.url),
             state_dir=str(self.config.state_dir),
             symbols=self.config.symbols,
             limits=self.config.gates.model_dump(mode="json"),
         )
 
 
+def _had_an_engine(state_dir: Path) -> bool:
+    """Whether an engine was ever joined there; BSC alone and a refused start leave other files."""
+    return any((state_dir / name).exists() for name in (archive.FILE_NAME, mirror.FILE_NAME))
+
+
 def _owner() -> str:
     return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-
-
-def _without_password(url: str) -> str:
-    scheme, separator, rest = url.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"

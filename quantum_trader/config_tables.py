@@ -25,6 +25,7 @@ class RedisTable(Table):
 
     url: str = Field(
         default="embedded",
+        repr=False,  # it may hold a password
         description='"embedded", redis://, rediss://, unix://, or redis+sentinel://host:port,host:port/service',
     )
     namespace: str = Field(

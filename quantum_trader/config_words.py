@@ -10,6 +10,7 @@ from pydantic import SecretStr
 
 from quantum_trader.config_secrets import SECRETS
 from quantum_trader.domain.result import plain
+from quantum_trader.url_passwords import without_password
 
 SET = "(set, not shown)"
 
@@ -77,8 +78,4 @@ def without_secrets(value: Any, key: str) -> Any:
     if tuple(key.split(".")[:2]) in SECRETS:
         text = value.get_secret_value() if isinstance(value, SecretStr) else value
         return SET if text else ""
-    if not isinstance(value, str) or "://" not in value:
-        return value
-    scheme, _, rest = value.partition("://")
-    userinfo, at, host = rest.rpartition("@")
-    return f"{scheme}://[redacted]@{host}" if at and userinfo else value
+    return without_password(value) if isinstance(value, str) else value

@@ -2,7 +2,8 @@
 
 Mode, exchange, state folder and Redis, from the same file and the same environment as everything
 else, with the same precedence. A file that is no valid TOML is read table by table: the tables that
-count must be readable, the others need not be. What only concerns Redis never refuses a start.
+count must be readable, the others need not be. What only concerns Redis never refuses BSC's start: its
+events then stay in the spool.
 """
 
 from __future__ import annotations
@@ -27,8 +28,10 @@ from quantum_trader.trading_mode import (
 RECV_WINDOW_MS = 3_000
 REQUEST_TIMEOUT_S = 5.0
 NAMESPACE = "quantum"
-TABLES = ("redis", "exchange")
+EXCHANGE = "exchange"
+REDIS = "redis"
 ALERTS = "alerts"
+UNREADABLE = None  # in the place of a table: its keys are not absent, they are unknown
 _HEADER = re.compile(r"^\s*\[\[?([A-Za-z0-9_.-]+)\]{0,2}\s*(?:#.*)?$")  # a bracket may be missing
 _NAMESPACE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off", "")
@@ -41,7 +44,7 @@ class Essentials:
     mode: TradingMode
     state_dir: Path
     rest_url: str
-    redis_url: str
+    redis_url: str = field(repr=False)
     namespace: str
     recv_window_ms: int
     request_timeout_s: float
@@ -60,7 +63,7 @@ class Reach:
 
     state_dir: Path
     is_embedded: bool
-    redis_url: str
+    redis_url: str = field(repr=False)
     namespace: str
 
 
@@ -84,13 +87,14 @@ def load_essentials(path: Path | None = None) -> Essentials:
     problem = contradiction_in(mode, {"rest_url": rest_url}, confirm_live=confirmed)
     if problem:
         raise ConfigError(problem)
-    reach = _reach(settings, warnings)
+    state_dir = _state_dir(settings)
+    redis_url, namespace = _outlet(settings, warnings)
     return Essentials(
         mode=mode,
-        state_dir=reach.state_dir,
+        state_dir=state_dir,
         rest_url=endpoint_of(mode, rest_url),
-        redis_url=reach.redis_url,
-        namespace=reach.namespace,
+        redis_url=redis_url,
+        namespace=namespace,
         recv_window_ms=int(settings.number("exchange.recv_window_ms", RECV_WINDOW_MS, 500, 60_000)),
         request_timeout_s=settings.number("exchange.request_timeout_s", REQUEST_TIMEOUT_S, 0.05, 60),
         alert_urls=settings.alert_urls(),
@@ -98,8 +102,22 @@ def load_essentials(path: Path | None = None) -> Essentials:
     )
 
 
+def _outlet(settings: _Settings, warnings: list[str]) -> tuple[str, str]:
+    """Return URL and namespace of the Redis that hears of BSC; "" as URL where they cannot be known."""
+    try:
+        reach = _reach(settings, warnings)
+    except ConfigError as unknown:
+        warnings.append(f"{unknown}; until then BSC's events stay in the spool")
+        return "", NAMESPACE
+    return reach.redis_url, reach.namespace
+
+
+def _state_dir(settings: _Settings) -> Path:
+    return Path(settings.text("state_dir", "state"))
+
+
 def _reach(settings: _Settings, warnings: list[str]) -> Reach:
-    state_dir = Path(settings.text("state_dir", "state"))
+    state_dir = _state_dir(settings)
     redis_url = settings.text("redis.url", "embedded")
     namespace = settings.text("redis.namespace", NAMESPACE)
     if not _NAMESPACE.fullmatch(namespace):
@@ -120,12 +138,11 @@ class _Settings:
         variable = ENV_PREFIX + name.upper().replace(".", "__")
         if variable in os.environ:
             return os.environ[variable]
-        node: Any = self._content
-        for part in name.split("."):
-            if not isinstance(node, dict) or part not in node:
-                return default
-            node = node[part]
-        return node
+        table, _, key = name.rpartition(".")
+        keys = self._content.get(table, {}) if table else self._content
+        if not isinstance(keys, dict):
+            raise ConfigError(f"[{table}] must be a readable table of keys")
+        return keys.get(key, default)
 
     def text(self, name: str, default: str) -> str:
         value = self.get(name, default)
@@ -151,6 +168,9 @@ class _Settings:
             given = Path(path).read_text(encoding="utf-8") if path else self.get("alerts.urls", "")
         except (OSError, UnicodeDecodeError) as unreadable:
             self._warnings.append(f"alerts.urls: its file cannot be read ({type(unreadable).__name__})")
+            return ()
+        except ConfigError as unreadable:
+            self._warnings.append(f"{unreadable}; until then nobody is told")
             return ()
         parts = (
             given
@@ -186,19 +206,19 @@ def _read(path: Path | None, warnings: list[str]) -> dict[str, Any]:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as broken:
         warnings.append(f"{path}: is not valid TOML ({broken}); only what BSC needs was read")
-        return _readable_tables(path, text, warnings)
+        return _readable_tables(path, text)
 
 
-def _readable_tables(path: Path, text: str, warnings: list[str]) -> dict[str, Any]:
+def _readable_tables(path: Path, text: str) -> dict[str, Any]:
     content: dict[str, Any] = {}
     for name, lines in _tables(text).items():
-        if name and name not in (*TABLES, ALERTS):
+        if name not in ("", EXCHANGE, REDIS, ALERTS):
             continue
         try:
             table = tomllib.loads("\n".join(lines))
         except tomllib.TOMLDecodeError as broken:
-            if name == ALERTS:
-                warnings.append(f"{path}: [{ALERTS}] is not valid TOML, so nobody is told")
+            if name in (ALERTS, REDIS):
+                content[name] = UNREADABLE
                 continue
             where = f"[{name}]" if name else "the keys above all tables"
             raise ConfigError(f"{path}: {where}: is not valid TOML: {broken}") from None

@@ -12,6 +12,7 @@ from quantum_trader import __version__
 from quantum_trader.config import Config
 from quantum_trader.domain.clock import Clock
 from quantum_trader.domain.evidence import Reading
+from quantum_trader.domain.facts import BscHealth
 from quantum_trader.garbage import collect_when_idle
 from quantum_trader.joining import Joined
 from quantum_trader.loop_lag import LoopLag
@@ -165,6 +166,7 @@ class Housekeeping:
             "not_ready_because": missing,
             "kill": operator.kill if operator is not None else "",
             "disarmed": operator.latches.disarmed if operator is not None else "",
+            "bsc": _bsc_status(operator.bsc if operator is not None else BscHealth(required=False)),
             "plans_seen": joined.consumer.plans_seen,
             "plans_in_flight": joined.consumer.in_flight,
             "backlog": await joined.stream.backlog(),
@@ -179,6 +181,16 @@ class Housekeeping:
             "uptime_s": round(self._clock.monotonic_s() - self._started_s),
             "timestamp": now_ms,
         }
+
+
+def _bsc_status(health: BscHealth) -> dict[str, Any]:
+    """Return what BSC last wrote of itself, None where nothing is known (SPEC 10)."""
+    return {
+        "state": health.state or None,
+        "authority": health.authority or None,
+        "days_left": health.days_left,
+        "last_good_poll_ms": health.last_good_poll_ms,
+    }
 
 
 def _missing_facts(joined: Joined) -> list[str]:

@@ -28,7 +28,11 @@ class SentinelAddress:
         named = tuple(_host(text) for text in hosts.split(",") if text)
         if not url.startswith(SCHEME) or not named or not service or not (database or "0").isdigit():
             raise ValueError(f"must look like {SCHEME}host:port,host:port/service")
-        username, separator, password = login.rpartition(":")
+        if "?" in path:  # a password there would end up in the service's name
+            raise ValueError(
+                f"takes no ?key=value: write {SCHEME}user:password@host:port,host:port/service/db"
+            )
+        username, separator, password = login.partition(":")
         return cls(
             named,
             unquote(service),

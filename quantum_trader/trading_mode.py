@@ -13,6 +13,8 @@ from enum import StrEnum
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from quantum_trader.url_passwords import without_password
+
 ENV_PREFIX = "QT_"
 ENV_CONFIG_PATH = "QT_CONFIG"
 DEFAULT_PATH = Path("config.toml")
@@ -102,14 +104,12 @@ def contradiction_in(mode: TradingMode, overrides: Mapping[str, str], *, confirm
 
 
 def _contradiction(mode: TradingMode, key: str, url: str) -> str:
+    setting = f"exchange.{key} = {without_password(url)!r}"
     if mode in (TradingMode.PAPER, TradingMode.LIVE):
-        return (
-            f"exchange.{key} = {url!r} contradicts mode = {mode.value!r}: "
-            "remove it, or use mode testnet or dry_run"
-        )
+        return f"{setting} contradicts mode = {mode.value!r}: remove it, or use mode testnet or dry_run"
     host = urlsplit(url).hostname or ""
     if mode is TradingMode.TESTNET and host.endswith("binance.com") and not host.startswith("demo-"):
-        return f"exchange.{key} = {url!r} is the live exchange, but mode is 'testnet': remove it"
+        return f"{setting} is the live exchange, but mode is 'testnet': remove it"
     return ""
 
 

@@ -36,6 +36,7 @@ from quantum_trader.exchange.watch import WatchLine, watch_line, watch_transport
 from quantum_trader.stores.address import paper_exchange_url
 from quantum_trader.stores.keys import Keys
 from quantum_trader.trading_mode import ConfigError, TradingMode
+from quantum_trader.url_passwords import passwords_in
 
 STOPPED = "STOPPED"
 
@@ -55,7 +56,7 @@ def run(config_path: Path | None, log_format: str) -> None:
     """Watch alone until SIGTERM or Ctrl-C; needs the exchange and nothing else."""
     essentials = _essentials(config_path)
     log.set_up("info", log_format)
-    log.hide(essentials.alert_urls)
+    log.hide((*essentials.alert_urls, *passwords_in(essentials.redis_url)))
     asyncio.run(_watch(essentials, _credentials(essentials)))
 
 

@@ -23,7 +23,7 @@ from quantum_trader.stores.operator import StopStore
 OTHER_COMMANDS = {
     "kill": "`quantum-trader resume --reason …` clears the kill switch",
     "disarmed": "`quantum-trader arm --reason …` clears the disarm",
-    "dry_run": "`quantum-trader mode MODE --reason …` and a restart end dry_run",
+    "dry_run": "`quantum-trader mode MODE` and a restart end dry_run",
     "rotation": "a rotation ends by itself",
     "idempotency": "plan ids are never forgotten by hand: a second order could follow. Use a new plan_id",
 }

@@ -22,15 +22,17 @@ from quantum_trader.stores.connection import Database
 from quantum_trader.stores.keys import Keys
 from quantum_trader.stores.operator import StopStore
 
+UNSAID = "not given"  # going to dry_run only takes away, so it waits for no words
+
 
 @click.command("mode")
 @config_option
 @json_option
-@click.option("--reason", help="Why; needed with a change, published with the event.")
+@click.option("--reason", default=UNSAID, show_default=True, help="Why; published with the event.")
 @click.argument(
     "wanted", metavar="[MODE]", required=False, type=click.Choice([mode.value for mode in TradingMode])
 )
-def command(config_path: Path | None, as_json: bool, reason: str | None, wanted: str | None) -> None:
+def command(config_path: Path | None, as_json: bool, reason: str, wanted: str | None) -> None:
     """Show the mode, or go to dry_run: no further order is sent from the next plan on, BSC goes on closing.
 
     The stop outlives restarts. `mode testnet` (or live, whatever config.toml says) clears it; the engine
@@ -40,8 +42,6 @@ def command(config_path: Path | None, as_json: bool, reason: str | None, wanted:
     if wanted is None:
         _show(config_path, as_json=as_json)
         return
-    if not reason:
-        raise click.UsageError("a change of mode needs --reason")
     if wanted == TradingMode.DRY_RUN:
         with_redis(
             read_reach(config_path), lambda db, keys: StopStore(db, keys).stop_sending(reason, _now_ms())
@@ -77,7 +77,7 @@ def _show(config_path: Path | None, *, as_json: bool) -> None:
         return
     click.echo(f"mode {shown['running']}" if shown["running"] else "no engine runs")
     if shown["dry_run_by_hand"]:
-        click.echo("an operator set dry_run: `quantum-trader mode MODE --reason …` and a restart undo it")
+        click.echo("an operator set dry_run: `quantum-trader mode MODE` and a restart undo it")
 
 
 def _now_ms() -> int:

@@ -8,9 +8,10 @@ import click
 import uvloop
 
 from quantum_trader import log
-from quantum_trader.app import App, StartRefused
-from quantum_trader.cli.common import config_option, fail, read_config
+from quantum_trader.app import App, RedisUnreachable, StartRefused
+from quantum_trader.cli.common import UNREACHABLE, config_option, fail, read_config
 from quantum_trader.config import ConfigError
+from quantum_trader.stores.connection import RedisError
 from quantum_trader.stores.embedded import EmbeddedServerError
 from quantum_trader.trading_mode import config_path as resolved_path
 
@@ -27,5 +28,9 @@ def command(config_path: Path | None, log_format: str | None) -> None:
     log.set_up(config.log.level, log_format or config.log.format)
     try:
         uvloop.run(App(config, source=resolved_path(config_path)).run_until_signalled())
+    except RedisUnreachable as unreachable:
+        fail(str(unreachable), UNREACHABLE)
+    except RedisError as lost:
+        fail(f"Redis was lost during the start ({type(lost).__name__}); see that it runs", UNREACHABLE)
     except (StartRefused, ConfigError, EmbeddedServerError) as refused:
         fail(str(refused))

@@ -73,3 +73,18 @@ def _print(status: dict[str, Any]) -> None:
         click.echo(f"  {title:<24} {'-' if value in (None, '') else value}")
     told = [f"{name} {'live' if link['live'] else 'DOWN'}" for name, link in status["streams"].items()]
     click.echo(f"  {'streams':<24} {', '.join(told) or '-'}")
+    click.echo(f"  {'BSC':<24} {_bsc_line(status['bsc'], status['timestamp'])}")
+
+
+def _bsc_line(bsc: dict[str, Any], now_ms: int) -> str:
+    """Say whether the watchdog sees, may close, and how long ago it last saw the account."""
+    if bsc["state"] is None:
+        return "DOES NOT REPORT"
+    last_good_ms = bsc["last_good_poll_ms"]
+    seen = (
+        "no good poll yet"
+        if last_good_ms is None
+        else f"last good poll {(now_ms - last_good_ms) // 1000} s ago"
+    )
+    days_left = "?" if bsc["days_left"] is None else bsc["days_left"]
+    return f"{bsc['state']}, {bsc['authority'] or '?'}, {days_left} days left, {seen}"

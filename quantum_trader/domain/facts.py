@@ -29,6 +29,7 @@ class BscHealth:
     state: str = ""
     authority: str = ""
     last_good_poll_ms: int | None = None
+    days_left: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

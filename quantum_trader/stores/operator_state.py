@@ -123,8 +123,14 @@ def _parse_bsc(raw: bytes | None, *, required: bool) -> BscHealth:
     try:
         health: Any = decode(raw)
         state, authority = str(health["state"]), str(health["authority"])
-        last_good_ms = health.get("last_good_poll_ms")
-        return BscHealth(required, state, authority, last_good_ms if isinstance(last_good_ms, int) else None)
+        last_good_ms, days_left = health.get("last_good_poll_ms"), health.get("days_left")
+        return BscHealth(
+            required,
+            state,
+            authority,
+            last_good_ms if isinstance(last_good_ms, int) else None,
+            days_left if isinstance(days_left, int | float) else None,
+        )
     except (ValueError, KeyError, TypeError):
         return BscHealth(required, UNREADABLE)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from quantum_trader.config import Config
-from quantum_trader.essentials import load_essentials
+from quantum_trader.essentials import load_essentials, load_reach
 from quantum_trader.trading_mode import ConfigError, TradingMode
 
 
@@ -58,6 +58,37 @@ def test_errors_elsewhere_do_not_keep_it_from_starting(tmp_path: Path, trouble: 
     head = 'state_dir = "s"\n' if trouble.startswith("[") else ""
     mine = load_essentials(write(tmp_path, f'mode = "testnet"\n{head}{trouble}'))
     assert mine.mode is TradingMode.TESTNET
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        "[redis]\nurl = 5\n",
+        '[redis]\nurl = "redis://r:1"\nnamespace = 5\n',
+        '[redis]\nurl = = "redis://r:1"\n',
+        '[redis\nurl = "redis://r:1\n',
+        "redis = 5\n",
+    ],
+)
+def test_what_only_concerns_redis_costs_redis_and_not_the_watch(
+    tmp_path: Path, trouble: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path, f'mode = "testnet"\n{trouble}')
+    mine = load_essentials(path)
+    assert (mine.mode, mine.redis_url, mine.namespace) == (TradingMode.TESTNET, "", "quantum")
+    assert "redis" in mine.warnings[-1]
+    assert "spool" in mine.warnings[-1]
+    with pytest.raises(ConfigError, match="redis"):
+        load_reach(path)
+    monkeypatch.setenv("QT_REDIS__URL", "redis://elsewhere")
+    monkeypatch.setenv("QT_REDIS__NAMESPACE", "other")
+    assert load_essentials(path).redis_url == load_reach(path).redis_url == "redis://elsewhere"
+
+
+def test_alerts_that_cannot_be_read_cost_the_alerts_alone(tmp_path: Path) -> None:
+    mine = load_essentials(write(tmp_path, "[alerts]\nurls = = 1\n"))
+    assert mine.alert_urls == ()
+    assert "nobody is told" in mine.warnings[-1]
 
 
 def test_the_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

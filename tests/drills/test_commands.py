@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from support.house import KEY, SECRET, House, exchange, said, until
+from support.house import KEY, SECRET, House, exchange, house, said, until
 
 from quantum_trader.cli import main
 from quantum_trader.stores.archive import archived_plan
@@ -88,6 +90,30 @@ async def test_status_tells_a_working_engine_from_none(
         gone = await run(*words)
         assert gone.exit_code == 3
         assert "quantum-trader run" in gone.output
+
+
+async def test_status_says_whether_the_watchdog_sees_and_since_when(on_the_house: House) -> None:
+    async def reported() -> Any:
+        told = decode(last_line(await run("status", "--json")))
+        return told["bsc"] if told["bsc"]["last_good_poll_ms"] else None
+
+    bsc = await until(reported, 20, "BSC in the status")
+    assert (bsc["state"], bsc["authority"]) == ("OK", "CONTROLLER")
+    assert 29 < bsc["days_left"] <= 30
+    assert re.search(
+        r"BSC +OK, CONTROLLER, [0-9.]+ days left, last good poll \d+ s ago", (await run("status")).output
+    )
+
+
+async def test_status_says_when_the_watchdog_does_not_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QT_STATE_DIR", str(tmp_path))
+    async with house(tmp_path, bsc={"enabled": False}):
+        told = decode(last_line(await run("status", "--json")))
+        nothing = {"state": None, "authority": None, "days_left": None, "last_good_poll_ms": None}
+        assert told["bsc"] == nothing
+        assert re.search(r"BSC +DOES NOT REPORT", (await run("status")).output)
 
 
 async def test_arm_clears_a_disarm_with_a_reason(on_the_house: House) -> None:
@@ -180,20 +206,20 @@ async def test_start_with_a_wrong_key_is_refused_in_one_line_with_the_cure(tmp_p
 
 
 @pytest.mark.parametrize(
-    ("environment", "says"),
+    ("environment", "says", "ends_with"),
     [
-        ({"QT_MODE": "live"}, "confirm_live"),
-        ({"QT_NO_SUCH_KEY": "1"}, "QT_NO_SUCH_KEY sets no known key"),
-        ({"QT_GATES__FUND_CAPS__MAX_OPEN_POSITIONS": "-1"}, "at least 1"),
-        ({"QT_MODE": "paper", "QT_EXCHANGE__REST_URL": "https://fapi.binance.com"}, "contradicts mode"),
-        ({"QT_REDIS__URL": "redis://127.0.0.1:9"}, "does not answer"),
+        ({"QT_MODE": "live"}, "confirm_live", 1),
+        ({"QT_NO_SUCH_KEY": "1"}, "QT_NO_SUCH_KEY sets no known key", 1),
+        ({"QT_GATES__FUND_CAPS__MAX_OPEN_POSITIONS": "-1"}, "at least 1", 1),
+        ({"QT_MODE": "paper", "QT_EXCHANGE__REST_URL": "https://fapi.binance.com"}, "contradicts mode", 1),
+        ({"QT_REDIS__URL": "redis://127.0.0.1:9"}, "does not answer", 3),
     ],
 )
 async def test_inc_84_a_bad_configuration_refuses_to_start_in_one_clear_line(
-    tmp_path: Path, environment: dict[str, str], says: str
+    tmp_path: Path, environment: dict[str, str], says: str, ends_with: int
 ) -> None:
     code, said = await start(tmp_path, **environment)
-    assert code == 1
+    assert code == ends_with
     assert says in said
     assert len(said.strip().splitlines()) == 1
 

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from redis.exceptions import ConnectionError as RedisGone
-from support.house import House, house, trace_of, until, weaken
+from structlog.testing import capture_logs
+from support.house import House, engine, exchange, house, trace_of, until, weaken
 
-from quantum_trader.exchange.simulator import FaultKind
+from quantum_trader.exchange.simulator import EmbeddedExchange, FaultKind
 from quantum_trader.stores.codec import decode, encode
 from quantum_trader.stores.connection import Database
 
@@ -194,3 +196,25 @@ def _counted(running: House) -> list[str]:
 
     gateway.handle = counting  # type: ignore[method-assign]
     return paths
+
+
+async def test_a_fresh_state_dir_beside_open_positions_warns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("quantum_trader.app.logger", structlog.get_logger())
+
+    async def warnings_of_a_start(state_dir: Path, venue: EmbeddedExchange, url: str) -> list[Any]:
+        with capture_logs() as lines:
+            async with engine(state_dir, venue, url):
+                pass
+        return [line for line in lines if line["event"] == "fresh_state_dir"]
+
+    async with exchange() as (venue, url):
+        assert await warnings_of_a_start(tmp_path / "first", venue, url) == []  # nothing is held
+        async with engine(tmp_path / "first", venue, url) as running:
+            await running.open("XRPUSDT", qty=20)
+        assert await warnings_of_a_start(tmp_path / "first", venue, url) == []  # its own
+        (warning,) = await warnings_of_a_start(tmp_path / "second", venue, url)
+        assert warning["positions"] == {"XRPUSDT": "20"}
+        assert warning["state_dir"] == str(tmp_path / "second")
+        assert "put its state_dir back" in warning["cure"]

@@ -146,7 +146,7 @@ async def test_the_mode_command_goes_to_dry_run_and_only_a_restart_comes_back(
 ) -> None:
     wire = engine.watch()
     monkeypatch.setenv("QT_CONFIG", str(engine.file))
-    gone = await run("mode", "dry_run", "--reason", "looks odd")
+    gone = await run("mode", "dry_run")
     assert gone.exit_code == 0, gone.output
     assert (await engine.open())["decision"] == "DRY_RUN"
     assert wire.orders == []
@@ -158,6 +158,8 @@ async def test_the_mode_command_goes_to_dry_run_and_only_a_restart_comes_back(
     engine.edit(fund_caps={"max_open_positions": 7})
     await engine.told("CONFIG_RELOADED")
     assert (await engine.open())["decision"] == "DRY_RUN"
+    (went,) = await engine.events("MODE_CHANGED")
+    assert (went["mode"], went["reason"]) == ("dry_run", "not given")
     back = await run("mode", "testnet", "--reason", "understood")
     assert back.exit_code == 0, back.output
     assert "restart" in back.output

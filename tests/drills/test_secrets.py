@@ -15,7 +15,9 @@ from click.testing import CliRunner
 from support.house import KEY, SECRET, House, exchange
 
 from quantum_trader import log
+from quantum_trader.app import App, RedisUnreachable
 from quantum_trader.cli import main
+from quantum_trader.config import Config
 
 PASSWORD = "redis-hunter22"
 TOKEN = "token-hunter22-hunter22"
@@ -124,6 +126,31 @@ async def test_no_log_line_and_no_file_of_a_running_engine_holds_one(tmp_path: P
     assert '"event":"engine_started"' in said
     assert secrets_in(said) == []
     assert [name for name, held in contents(tmp_path).items() if secrets_in(held)] == []
+
+
+async def test_a_password_in_the_query_of_the_redis_url_is_hidden_like_any_other(
+    valkey_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    query = f"?username=default&password={PASSWORD}"
+    monkeypatch.setenv("QT_REDIS__URL", f"{valkey_url}{query}")
+    shown = await asyncio.to_thread(CliRunner().invoke, main, ["config", "show", "--json"])
+    assert f"{valkey_url}?username=default&password=[redacted]" in shown.output
+    log.set_up("info", "json")
+    monkeypatch.setattr(
+        "quantum_trader.app.logger", structlog.get_logger()
+    )  # it writes where this test reads
+    app = App(Config(state_dir=tmp_path, http={"port": 0}))
+    await app.start()
+    structlog.get_logger().info("told", by=f"a library that quotes {PASSWORD}")
+    await app.stop()
+    monkeypatch.setenv("QT_REDIS__URL", f"unix://{tmp_path}/gone.sock{query}")
+    lost = App(Config(state_dir=tmp_path, http={"port": 0}))
+    with pytest.raises(RedisUnreachable, match="does not answer") as refused:
+        await lost.start()
+    await lost.stop()
+    said = capsys.readouterr().out
+    assert '"event":"engine_started"' in said
+    assert secrets_in(said + shown.output + str(refused.value) + repr(lost.config)) == []
 
 
 async def test_inc_93_every_log_line_stands_there_once(capsys: pytest.CaptureFixture[str]) -> None:
