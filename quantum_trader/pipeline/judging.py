@@ -23,6 +23,7 @@ from quantum_trader.pipeline.claim import OUTDATED, ClaimStep, Grant
 from quantum_trader.pipeline.decide import decide
 from quantum_trader.pipeline.evidence import Rooms, gather, known_positions, refresh_stale
 from quantum_trader.pipeline.exits import ExitSender
+from quantum_trader.pipeline.lanes import Lane, LaneTaken
 from quantum_trader.pipeline.look_back import LookBack
 from quantum_trader.pipeline.opens import OpenSender
 from quantum_trader.pipeline.pace import ExitPace
@@ -90,8 +91,11 @@ class Judge:
         self._pace = ExitPace(rules.gates.rate_limit.exits_per_min, clock)
         rules.on_change(lambda config: self._pace.widen(config.gates.rate_limit.exits_per_min))
 
-    async def judge_and_claim(self, delivery: InHand) -> Ending | Grant:
-        """Decide and claim; waits while an order of ours is in flight on the symbol."""
+    async def judge_and_claim(self, delivery: InHand, lane: Lane) -> Ending | Grant:
+        """Decide and claim; waits while an order of ours is in flight on the symbol.
+
+        An open that waits, or did so in vain, may come back without its ``lane``: it has nothing to send.
+        """
         plan = delivery.plan
         while True:
             await self.see(plan, delivery.delivered_ms)
@@ -114,9 +118,28 @@ class Judge:
                 continue
             if outcome.reason != Reason.SYMBOL_IN_FLIGHT.value:
                 return self._refused(decision, outcome)
-            if self._clock.now_ms() >= (delivery.deadline_ms or self._deadline_ms(plan, decision)):
-                return Ending.of_decision(decision, Ended.BLOCKED, outcome.reason, outcome.gate)
+            if not await self._waits_in_flight(delivery, decision, lane):
+                return self._refused(decision, outcome)
+
+    async def _waits_in_flight(self, delivery: InHand, decision: Decision, lane: Lane) -> bool:
+        """Pause before the next try to claim; false at the plan's deadline.
+
+        An open lets the plans behind it pass meanwhile: what it waits for may be an order of unknown
+        outcome, and exits do not wait for that (SPEC 5 "In flight"). An exit keeps its turn.
+        """
+        deadline_ms = delivery.deadline_ms or self._deadline_ms(delivery.plan, decision)
+        if self._clock.now_ms() >= deadline_ms:
+            return False
+        if decision.is_exit:
             await self._clock.sleep(IN_FLIGHT_PAUSE_S)
+            return True
+        lane.release()
+        await self._clock.sleep(IN_FLIGHT_PAUSE_S)
+        try:
+            await lane.take(max(0.0, (deadline_ms - self._clock.now_ms()) / 1000))
+        except LaneTaken:
+            return False
+        return True
 
     async def _worth_another_look(self, delivery: InHand, decision: Decision) -> bool:
         """Read the positions anew, once, before an exit is denied for what an older reading shows."""

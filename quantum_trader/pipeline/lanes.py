@@ -16,6 +16,19 @@ class Lane:
 
     def __init__(self, lock: asyncio.Lock) -> None:
         self._lock = lock
+        self._held = False
+
+    async def take(self, wait_s: float | None = None) -> None:
+        """Wait for the lane, behind all who wait for it already.
+
+        Raises:
+            LaneTaken: it was not free within ``wait_s`` seconds.
+        """
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._lock.acquire()
+        except TimeoutError:
+            raise LaneTaken from None
         self._held = True
 
     def release(self) -> None:
@@ -48,8 +61,8 @@ class SymbolLanes:
         lock = self._locks.setdefault(symbol, asyncio.Lock())
         self._users[symbol] = self._users.get(symbol, 0) + 1
         try:
-            await self._acquire(lock, wait_s)
             lane = Lane(lock)
+            await self._first_turn(lane, wait_s)
             try:
                 yield lane
             finally:
@@ -59,12 +72,9 @@ class SymbolLanes:
             if self._users[symbol] == 0:
                 del self._users[symbol], self._locks[symbol]
 
-    async def _acquire(self, lock: asyncio.Lock, wait_s: float | None) -> None:
+    async def _first_turn(self, lane: Lane, wait_s: float | None) -> None:
         self.waiting += 1
         try:
-            async with asyncio.timeout(wait_s):
-                await lock.acquire()
-        except TimeoutError:
-            raise LaneTaken from None
+            await lane.take(wait_s)
         finally:
             self.waiting -= 1

@@ -79,7 +79,7 @@ class PlanRunner:
     async def _run_in_lane(self, delivery: InHand, wait_s: float | None) -> NotSettled | None:
         plan = delivery.plan
         async with self.lanes.hold(plan.symbol, wait_s) as lane:
-            ending = await self._look_back(delivery) or await self._judge.judge_and_claim(delivery)
+            ending = await self._look_back(delivery) or await self._judge.judge_and_claim(delivery, lane)
             if isinstance(ending, Grant):
                 await self._send_and_settle(ending, plan, lane)
                 return None
@@ -108,7 +108,8 @@ class PlanRunner:
             operator = await self._steps.read_operator()
             delivery = InHand(plan, operator, now_ms, redelivered=True, state=PARKED)
             delivery.deadline_ms = now_ms + self._rules.ages.open_ms
-            outcome = await self._look_back(delivery) or ending or await self._judge.judge_and_claim(delivery)
+            known = await self._look_back(delivery) or ending
+            outcome = known or await self._judge.judge_and_claim(delivery, lane)
             if isinstance(outcome, Grant):
                 fate = await self._send_and_settle(outcome, plan, lane)
                 return f"{fate.ended}: {fate.reason}"

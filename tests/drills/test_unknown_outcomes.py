@@ -187,6 +187,35 @@ async def test_an_unknown_open_keeps_further_opens_off_the_symbol_and_lets_exits
     assert (await running.result(first))["reason"] == "not_placed"
 
 
+async def test_an_exit_passes_an_open_that_waits_for_an_order_of_unknown_outcome(
+    tmp_path: Path, transport: str
+) -> None:
+    adds = {"position_sanity": {"cooldown_s": 0, "allow_add": True}}
+    async with house(tmp_path, gates=adds, exchange={"order_transport": transport}) as running:
+        await running.until_live()
+        await running.open("XRPUSDT", qty=20)
+        running.spoil_order(FaultKind.STATUS_BEFORE, preset="503_unknown")
+        running.fault(
+            FaultKind.STATUS_BEFORE, method="GET", path="/fapi/v1/order", preset="500_unknown", count=100_000
+        )
+        unknown = await running.submit(symbol="XRPUSDT", side="BUY", qty=20, reduceOnly="false")
+
+        async def is_unknown() -> bool:
+            return bool(running.app._joined.rooms.unresolved_since_ms)  # type: ignore[union-attr]
+
+        await until(is_unknown, 20, "the unknown outcome")
+        waiting = await running.submit(symbol="XRPUSDT", side="BUY", qty=20, reduceOnly="false")
+        await asyncio.sleep(0.5)  # it has asked for its claim, and waits
+        exit_id = await running.submit(symbol="XRPUSDT", side="SELL", qty=5, reduceOnly="true")
+        assert (await running.result(exit_id, 3))["decision"] == "FILLED"
+        ended = {result["plan_id"] for result in await running.results()}
+        assert not ended & {unknown, waiting}
+        running.venue.faults.clear()
+        assert (await running.result(unknown))["reason"] == "not_placed"
+        assert (await running.result(waiting))["decision"] == "FILLED"
+        assert len(await orders_of(running)) == 3
+
+
 async def test_inc_07_an_exit_with_a_lost_reply_closes_once(running: House) -> None:
     await running.open("XRPUSDT", qty=20)
     running.spoil_order(FaultKind.TIMEOUT_AFTER, ms=2000)

@@ -2,9 +2,10 @@
 
 import asyncio
 
+import pytest
 from support.clock import HandClock
 
-from quantum_trader.pipeline.lanes import SymbolLanes
+from quantum_trader.pipeline.lanes import LaneTaken, SymbolLanes
 from quantum_trader.pipeline.pace import ExitPace
 
 
@@ -72,6 +73,37 @@ async def test_a_lane_given_up_early_lets_the_next_plan_on_and_is_not_given_up_t
             lane.release()
             assert lanes.is_busy("SOLUSDT")
     assert not lanes.is_busy("SOLUSDT")
+
+
+async def test_a_lane_given_up_is_taken_again_behind_those_who_waited() -> None:
+    lanes = SymbolLanes()
+    seen: list[str] = []
+
+    async def passes() -> None:
+        async with lanes.hold("SOLUSDT"):
+            seen.append("passed")
+
+    async with lanes.hold("SOLUSDT") as lane:
+        passing = asyncio.create_task(passes())
+        await asyncio.sleep(0)
+        lane.release()
+        await lane.take()
+        seen.append("again")
+        assert lanes.is_busy("SOLUSDT")
+    assert seen == ["passed", "again"]
+    assert not lanes.is_busy("SOLUSDT")
+    await passing
+
+
+async def test_a_lane_that_is_not_free_in_time_is_not_held() -> None:
+    lanes = SymbolLanes()
+    async with lanes.hold("SOLUSDT") as lane:
+        lane.release()
+        async with lanes.hold("SOLUSDT"):
+            with pytest.raises(LaneTaken):
+                await lane.take(0.01)
+            lane.release()
+            assert lanes.is_busy("SOLUSDT")
 
 
 async def test_a_plan_that_is_cancelled_while_it_waits_leaves_nothing_behind() -> None:

@@ -100,9 +100,9 @@ def _all(*patches: Patches) -> Patches:
 
 @asynccontextmanager
 async def _no_lane(self: SymbolLanes, symbol: str, wait_s: float | None = None) -> AsyncIterator[Lane]:
-    lock = asyncio.Lock()
-    await lock.acquire()
-    yield Lane(lock)
+    lane = Lane(asyncio.Lock())
+    await lane.take()
+    yield lane
 
 
 _send_in_time = OpenSender._send_in_time
