@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import structlog
+
 from quantum_trader.domain import facts
 from quantum_trader.domain.case import Terms
 from quantum_trader.domain.clock import Clock
@@ -27,6 +29,8 @@ from quantum_trader.stores.operator_state import OperatorState
 
 MEMORY = "engine"
 REDIS = "redis"
+
+log = structlog.get_logger()
 
 
 @dataclass(slots=True)
@@ -141,6 +145,16 @@ async def refresh_stale(rooms: Rooms, terms: Terms, symbol: str) -> list[str]:
         except ExchangeError as failed:
             failures.append(str(failed))
     return failures
+
+
+async def read_rules_anew(rooms: Rooms) -> bool:
+    """Read the trading rules that an order has just broken; False where they could not be read."""
+    try:
+        await rooms.market.refresh_rules()
+    except ExchangeError as failed:
+        log.warning("rules_unread", error=str(failed))
+        return False
+    return True
 
 
 def known_positions(rooms: Rooms, terms: Terms) -> Positions | None:

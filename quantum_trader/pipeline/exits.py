@@ -28,12 +28,13 @@ from quantum_trader.domain.order import (
 from quantum_trader.domain.reasons import Reason
 from quantum_trader.domain.result import Ended
 from quantum_trader.domain.sizing import split
+from quantum_trader.domain.trading import SymbolRules
 from quantum_trader.exchange.codes import Refusal as Refused
 from quantum_trader.exchange.codes import refusal_of
 from quantum_trader.exchange.errors import ExchangeError
 from quantum_trader.exchange.ports import ExitPort
 from quantum_trader.pipeline.claim import ClaimStep, Grant
-from quantum_trader.pipeline.evidence import Rooms
+from quantum_trader.pipeline.evidence import Rooms, read_rules_anew
 from quantum_trader.pipeline.fate import Fate, filled_quantity
 from quantum_trader.pipeline.follow import OrderFollower, wait_in_lane
 from quantum_trader.pipeline.opens import attempt_record
@@ -63,6 +64,8 @@ class Progress:
     last_trouble: str = ""
     signed_anew: bool = False
     times_obstructed: int = 0
+    misfit: tuple[Decimal, SymbolRules | None] | None = None
+    """The quantity that broke a filter last, and the rules that it was sized by."""
 
     @property
     def remaining(self) -> Decimal:
@@ -145,12 +148,24 @@ class ExitSender:
             if refusal is Refused.TIME and not progress.signed_anew:
                 progress.signed_anew = True
                 return await self._rooms.server_clock.resync()
+            if refusal is Refused.PRECISION:
+                return await self._may_fit(progress)
             if refusal not in RETRIED and outcome.http_status not in RETRIED_STATUSES:
                 return False
             if outcome.code == REDUCE_ONLY_OBSTRUCTED:
                 await self._clear_the_way(progress)
         await self._clock.sleep(progress.pause_s)
         progress.pause_s = min(progress.pause_s * 2, PAUSE_MAX_S)
+        return True
+
+    async def _may_fit(self, progress: Progress) -> bool:
+        """Read the rules that a quantity broke, for the next one; False past the deadline."""
+        order = progress.grant.record.order
+        progress.misfit = (order.quantity, self._rooms.market.rules_of(order.leg.symbol))
+        while not await read_rules_anew(self._rooms):
+            if self._rooms.clock.now_ms() >= progress.deadline_ms:
+                return False
+            await self._clock.sleep(PAUSE_FIRST_S)
         return True
 
     async def _clear_the_way(self, progress: Progress) -> None:
@@ -196,9 +211,11 @@ class ExitSender:
         if amount is None or amount == 0 or (amount > 0) == (side.sign > 0):
             return None
         wanted = min(progress.remaining, abs(amount))
-        if wanted != abs(amount) and rules is not None:
-            wanted = rules.market_quantity.round_down(wanted)
-        return split(wanted, rules) if wanted > 0 else None
+        if rules is not None and (wanted != abs(amount) or progress.misfit is not None):
+            wanted = rules.market_quantity.round_down(wanted)  # dust that was refused would be again
+        quantity = split(wanted, rules)
+        fits = (quantity, rules) != progress.misfit  # the same one is sent once by each set of rules
+        return quantity if quantity > 0 and fits else None
 
     async def _live_amount(self, progress: Progress) -> Decimal | None:
         """Return the leg's signed amount from a read that began now; None past the deadline."""

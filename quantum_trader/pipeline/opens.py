@@ -14,7 +14,7 @@ from quantum_trader.exchange.codes import refusal_of
 from quantum_trader.exchange.errors import ExchangeError
 from quantum_trader.exchange.ports import EntryPort
 from quantum_trader.pipeline.claim import ClaimStep, Grant
-from quantum_trader.pipeline.evidence import Rooms
+from quantum_trader.pipeline.evidence import Rooms, read_rules_anew
 from quantum_trader.pipeline.fate import Fate, fate_of_order
 from quantum_trader.pipeline.follow import OrderFollower, wait_in_lane
 from quantum_trader.stores.claims import Refusal
@@ -40,13 +40,19 @@ class OpenSender:
             following = self._follower.until_final(outcome.order)
             return fate_of_order(await wait_in_lane(following, outcome_unknown), attempts)
         if isinstance(outcome, Rejected):
-            if refusal_of(outcome.code) is Refused.POSITION_MODE:
-                self._rooms.account.doubt()
+            await self._learn_from(refusal_of(outcome.code))
             return rejected(outcome, attempts)
         if isinstance(outcome, NotSent):
             return not_sent(outcome.reason, attempts)
         await outcome_unknown()
         return await self.resolve(grant, attempts)
+
+    async def _learn_from(self, refusal: Refused) -> None:
+        """Have what the refusal contradicts read anew, for the next plan: this one is not sent again."""
+        if refusal is Refused.POSITION_MODE:
+            self._rooms.account.doubt()
+        elif refusal is Refused.PRECISION:
+            await read_rules_anew(self._rooms)
 
     async def resolve(self, grant: Grant, attempts: list[dict[str, Any]]) -> Fate:
         """Find out what became of an order of unknown outcome; never sends."""

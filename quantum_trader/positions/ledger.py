@@ -14,8 +14,8 @@ from quantum_trader.domain.result import plain
 from quantum_trader.domain.trading import ZERO, Leg, Position, Positions
 from quantum_trader.positions.live import entry_after
 
-SOURCE_FILL = "fill"
-SOURCE_EXCHANGE = "exchange"
+SOURCE_FILL = "fill"  # a fill of ours opened what the leg holds
+SOURCE_EXCHANGE = "exchange"  # somebody else did, and it was adopted
 DIGITS_MAX = 30
 COUNTED_MAX = 10_000
 
@@ -118,7 +118,7 @@ class Ledger:
         before = before or self[order.leg]
         amount = before.position_amt + order.side.sign * order.executed_quantity
         price = order.avg_price if order.avg_price is not None else before.avg_entry_price
-        opens = before.position_amt == 0
+        opens = not _goes_on(before.position_amt, amount) and amount != 0
         return LedgerEntry(
             position_amt=amount,
             avg_entry_price=entry_after(before.position_amt, before.avg_entry_price, amount, price),
@@ -127,7 +127,7 @@ class Ledger:
             last_order_id=str(order.order_id),
             last_plan_id=plan.plan_id,
             last_update_ts=order.update_time_ms,
-            source=SOURCE_FILL,
+            source=SOURCE_FILL if opens else before.source,
         )
 
     def differences(
@@ -151,15 +151,17 @@ def _adopt(entry: LedgerEntry, held: Position | None, now_ms: int) -> LedgerEntr
         return replace(
             entry, position_amt=ZERO, avg_entry_price=ZERO, last_update_ts=now_ms, source=SOURCE_EXCHANGE
         )
-    return replace(
-        entry,
-        position_amt=held.amount,
-        avg_entry_price=held.entry_price,
-        opened_at=entry.opened_at if entry.position_amt * held.amount > 0 else held.update_time_ms,
-        confidence=entry.confidence if entry.position_amt * held.amount > 0 else "",
-        last_update_ts=now_ms,
-        source=SOURCE_EXCHANGE,
+    adopted = replace(
+        entry, position_amt=held.amount, avg_entry_price=held.entry_price, last_update_ts=now_ms
     )
+    if _goes_on(entry.position_amt, held.amount):
+        return adopted
+    return replace(adopted, opened_at=held.update_time_ms, confidence="", source=SOURCE_EXCHANGE)
+
+
+def _goes_on(before: Decimal, after: Decimal) -> bool:
+    """Whether it is still the same position: who opened it, when and how sure then stays as it was."""
+    return before * after > 0
 
 
 def _holding(entry: LedgerEntry) -> Holding:

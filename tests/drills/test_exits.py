@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -149,3 +150,46 @@ async def test_inc_32_hedge_mode_opens_and_closes_by_leg(tmp_path: Path) -> None
         assert "reduceOnly" not in wire.orders[-1]
         assert wire.orders[-1]["positionSide"] == "SHORT"
         assert await hedged.redis.hget(hedged.keys.ledger("XRPUSDT:LONG"), "position_amt") == b"20"
+
+
+def set_step(running: House, symbol: str, step: str) -> None:
+    """Let the exchange take other quantities from now on."""
+    specs = running.venue.venue.specs
+    specs[symbol] = replace(specs[symbol], step=Decimal(step))
+
+
+@pytest.mark.parametrize(("step", "sent"), [("1", ["12.5", "12"]), ("0.5", ["12.3", "12.0"])])
+async def test_an_exit_that_breaks_a_new_filter_is_sized_again_by_it(
+    running: House, step: str, sent: list[str]
+) -> None:
+    await running.open("XRPUSDT", qty=20)
+    set_step(running, "XRPUSDT", step)
+    wire = running.watch()
+    result = await running.open("XRPUSDT", qty=sent[0], side="SELL", reduceOnly="true")
+    assert (result["decision"], Decimal(result["filled_qty"])) == ("PARTIALLY_FILLED", Decimal(sent[1]))
+    assert [Decimal(order["quantity"]) for order in wire.orders] == [Decimal(quantity) for quantity in sent]
+
+
+async def test_a_full_close_that_breaks_a_new_filter_closes_all_but_the_dust(running: House) -> None:
+    await running.open("XRPUSDT", qty="20.7")
+    set_step(running, "XRPUSDT", "1")
+    result = await running.close()
+    assert (result["decision"], Decimal(result["filled_qty"])) == ("PARTIALLY_FILLED", 20)
+
+
+async def test_a_quantity_that_is_refused_by_the_rules_as_they_are_is_not_sent_again(running: House) -> None:
+    await running.open("XRPUSDT", qty=20)
+    refusal = '{"code":-1111,"msg":"Precision is over the maximum defined for this asset."}'
+    running.spoil_order(FaultKind.STATUS_BEFORE, status=400, body=refusal, count=9)
+    result = await running.close()
+    assert (result["decision"], len(trace_of(result)["orders"])) == ("REJECTED", 1)
+
+
+async def test_an_open_that_breaks_a_new_filter_is_rejected_and_the_next_one_is_sized_by_it(
+    running: House,
+) -> None:
+    set_step(running, "XRPUSDT", "1")
+    first = await running.open("XRPUSDT", qty="20.7")
+    second = await running.open("XRPUSDT", qty="20.7")
+    assert (first["decision"], first["error"][:5]) == ("REJECTED", "-1111")
+    assert (second["decision"], Decimal(second["filled_qty"])) == ("FILLED", 20)

@@ -77,6 +77,41 @@ def test_opening_sets_time_and_confidence_and_reducing_keeps_them() -> None:
     assert (reduced.opened_at, reduced.confidence) == (5, "0.9")
 
 
+def test_a_position_opened_elsewhere_stays_so_when_a_plan_reduces_or_enlarges_it() -> None:
+    adopted = Ledger().differences(positions(position(5)), NOW_MS, busy_symbols=())[leg()]
+    for side in ("SELL", "BUY"):
+        ledger = Ledger({leg(): adopted})
+        ledger.replace(leg(), ledger.after_fill(filled(side, 2), plan()))
+        assert not ledger.holdings()[leg()].is_ours
+
+
+def test_a_position_of_ours_stays_ours_when_it_is_changed_elsewhere() -> None:
+    ledger = Ledger()
+    ledger.replace(leg(), ledger.after_fill(filled("BUY", 5), plan(confidence=Decimal("0.4"))))
+    for amount in (2, 7):
+        for one, entry in ledger.differences(positions(position(amount)), NOW_MS, busy_symbols=()).items():
+            ledger.replace(one, entry)
+        assert ledger.holdings()[leg()].is_ours
+        assert ledger.holdings()[leg()].confidence == Decimal("0.4")
+
+
+@pytest.mark.parametrize("between", [0, -2])
+def test_a_position_that_was_flat_or_turned_elsewhere_is_ours_no_more(between: int) -> None:
+    ledger = Ledger()
+    ledger.replace(leg(), ledger.after_fill(filled("BUY", 5), plan()))
+    for held in (positions(position(between)) if between else positions(), positions(position(5))):
+        for one, entry in ledger.differences(held, NOW_MS, busy_symbols=()).items():
+            ledger.replace(one, entry)
+    assert not ledger.holdings()[leg()].is_ours
+
+
+def test_a_position_is_ours_when_a_plan_opens_it_after_another_one_was_adopted() -> None:
+    ledger = Ledger({leg(): LedgerEntry(position_amt=Decimal(3), source="exchange")})
+    ledger.replace(leg(), ledger.after_fill(filled("SELL", 3), plan()))
+    ledger.replace(leg(), ledger.after_fill(filled("BUY", 1), plan()))
+    assert ledger.holdings()[leg()].is_ours
+
+
 def test_inc_25_differences_adopt_side_quantity_and_entry_of_the_exchange() -> None:
     ledger = Ledger({leg(): LedgerEntry(position_amt=Decimal(3), opened_at=5, confidence="0.9")})
     adopted = ledger.differences(positions(position(-2)), NOW_MS, busy_symbols=())[leg()]
