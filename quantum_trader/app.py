@@ -271,7 +271,10 @@ class App:
             admin=False,
         )
         self._paper = EmbeddedExchange(settings, self._clock)
-        url = await self._paper.start()
+        try:
+            url = await self._paper.start()
+        except (OSError, ValueError) as unusable:  # the port is taken; a candle file that is none
+            raise StartRefused(f"the paper exchange does not start: {unusable}; see [paper]") from None
         note_paper_exchange(self.config.state_dir, url)
         return url
 
