@@ -15,6 +15,7 @@ import structlog
 
 from quantum_trader import __version__, log
 from quantum_trader.bsc.service import BscService, Outlet, open_offices
+from quantum_trader.bsc.status import thresholds
 from quantum_trader.concurrency import end_tasks
 from quantum_trader.config import Config, TradingMode, load_config
 from quantum_trader.credentials import Credentials, load_credentials
@@ -357,8 +358,18 @@ class App:
             redis=without_password(self.config.redis.url),
             state_dir=str(self.config.state_dir),
             symbols=self.config.symbols,
-            limits=self.config.gates.model_dump(mode="json"),
+            limits=_limits_in_force(self.config),
         )
+
+
+def _limits_in_force(config: Config) -> dict[str, Any]:
+    """Return every limit by the table that sets it, gates by name; BSC's three stand in code alone."""
+    return {
+        **config.gates.model_dump(mode="json"),
+        "intake": config.intake.model_dump(mode="json"),
+        "auto_disarm": config.auto_disarm.model_dump(mode="json"),
+        "bsc": {"enabled": config.bsc.enabled, "required": config.bsc_required, **thresholds()},
+    }
 
 
 def _had_an_engine(state_dir: Path) -> bool:

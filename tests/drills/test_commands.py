@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from click.testing import CliRunner, Result
+from structlog.testing import capture_logs
 from support.house import KEY, SECRET, House, exchange, house, said, until
 
 from quantum_trader.cli import main
+from quantum_trader.gates import GateTables
 from quantum_trader.stores.archive import archived_plan
 from quantum_trader.stores.codec import decode
 from quantum_trader.stores.embedded import embedded_url
@@ -223,6 +226,29 @@ async def test_inc_84_a_bad_configuration_refuses_to_start_in_one_clear_line(
     assert code == ends_with
     assert says in said
     assert len(said.strip().splitlines()) == 1
+
+
+async def test_the_start_up_line_states_every_limit_in_force(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("quantum_trader.app.logger", structlog.get_logger())
+    with capture_logs() as lines:
+        async with house(
+            tmp_path, intake={"max_age_s": 7}, auto_disarm={"window_s": 60}, bsc={"required": True}
+        ):
+            pass
+    (limits,) = [line["limits"] for line in lines if line["event"] == "engine_started"]
+    assert set(limits) == {*GateTables.model_fields, "intake", "auto_disarm", "bsc"}
+    assert limits["fund_caps"]["max_notional_per_trade_usdt"]
+    assert limits["intake"] == {"max_age_s": 7, "exit_max_age_s": 300}
+    assert (limits["auto_disarm"]["window_s"], limits["auto_disarm"]["burst_denials"]) == (60, 10)
+    assert limits["bsc"] == {
+        "enabled": True,
+        "required": True,
+        "max_loss_pct": "-3.0",
+        "max_duration_h": "72",
+        "max_margin": "0.85",
+    }
 
 
 async def test_a_second_engine_on_the_same_state_refuses(on_the_house: House, tmp_path: Path) -> None:
