@@ -110,7 +110,7 @@ class App:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        loop.add_signal_handler(signal.SIGHUP, self.reload)
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
         starting = asyncio.create_task(self.start())
         stopping = asyncio.create_task(stop.wait())
         try:
@@ -125,6 +125,10 @@ class App:
             stopping.cancel()
             self._garbage.stop()
             await self.stop()
+
+    def _hang_up(self) -> None:
+        log.reopen_file()
+        self.reload()
 
     def reload(self) -> None:
         """Have the configuration read again; before the start is over there is nothing to replace."""

@@ -276,12 +276,16 @@ class AlertsTable(Table):
 
 
 class LogTable(Table):
-    """Log lines: JSON on stdout."""
+    """Log lines: JSON on stdout, and in a file where one is named."""
 
     level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="debug, info, warning or error"
     )
     format: Literal["json", "console"] = Field(default="json", description="json, or console for people")
+    file: str = Field(
+        default="",
+        description="file to which each line is appended as well, once; opened anew on SIGHUP. Empty: none",
+    )
 
 
 def listed(given: Any, separators: str = ",") -> Any:

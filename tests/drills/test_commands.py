@@ -216,6 +216,8 @@ async def test_start_with_a_wrong_key_is_refused_in_one_line_with_the_cure(tmp_p
         ({"QT_GATES__FUND_CAPS__MAX_OPEN_POSITIONS": "-1"}, "at least 1", 1),
         ({"QT_MODE": "paper", "QT_EXCHANGE__REST_URL": "https://fapi.binance.com"}, "contradicts mode", 1),
         ({"QT_REDIS__URL": "redis://127.0.0.1:9"}, "does not answer", 3),
+        ({"QT_LOG__FILE": "/nowhere/log.jsonl"}, "log.file = '/nowhere/log.jsonl'", 1),
+        ({"QT_LOG__FILE": os.devnull}, "stdout goes there already", 1),
         ({"QT_PAPER__KLINES": "/nowhere/BTCUSDT-1m.csv"}, "/nowhere/BTCUSDT-1m.csv", 1),
     ],
 )
