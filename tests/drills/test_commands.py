@@ -268,6 +268,40 @@ async def test_inc_16_a_second_engine_on_the_same_account_refuses(
     assert "trades this account" in said
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (
+            "submit --side BUY --qty 1",
+            "submit: missing option '--symbol'; see `quantum-trader submit --help`",
+        ),
+        ("submit --symbol X --side UP --qty 1", "submit: invalid value for '--side': 'UP' is not one of"),
+        ("why a b", "why: got unexpected extra argument (b); see `quantum-trader why --help`"),
+        ("status --jsn", "status: no such option '--jsn'"),
+        ("latches clear", "latches clear: missing argument"),
+        ("config chek", "config: no such command 'chek'"),
+        ("nonsense", "no such command 'nonsense'; see `quantum-trader --help`"),
+        ("--nonsense", "no such option '--nonsense'"),
+        ("flatten", "flatten: it closes every position of the account: say so with --yes; see"),
+        (
+            "simulator --account x",
+            "simulator: invalid value for --account: 'x' is not KEY:SECRET:BALANCE_USDT",
+        ),
+        ("kill", "kill: missing option '--reason'"),
+    ],
+)
+def test_a_mistyped_command_is_told_in_one_line(words: str, says: str) -> None:
+    told = CliRunner().invoke(main, words.split())
+    assert (told.exit_code, told.stdout) == (2, "")
+    assert told.stderr.startswith(f"quantum-trader: {says}")
+    assert len(told.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("words", [[], ["config"], ["bsc"]])
+def test_a_group_without_a_command_shows_what_it_has(words: list[str]) -> None:
+    assert "Usage:" in CliRunner().invoke(main, words).output
+
+
 async def test_submit_carries_every_field_that_a_plan_may_have(on_the_house: House) -> None:
     words = "submit --symbol XRPUSDT --side BUY --qty 20 --plan-id full --confidence 0.7 --kill-score 0.2"
     more = "--leverage 5 --timestamp 1 --wait --json"
