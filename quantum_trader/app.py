@@ -15,6 +15,7 @@ import structlog
 
 from quantum_trader import __version__, log
 from quantum_trader.bsc.service import BscService, Outlet, open_offices
+from quantum_trader.bsc.status import thresholds
 from quantum_trader.concurrency import end_tasks
 from quantum_trader.config import Config, TradingMode, load_config
 from quantum_trader.credentials import Credentials, load_credentials
@@ -109,7 +110,7 @@ class App:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        loop.add_signal_handler(signal.SIGHUP, self.reload)
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
         starting = asyncio.create_task(self.start())
         stopping = asyncio.create_task(stop.wait())
         try:
@@ -124,6 +125,10 @@ class App:
             stopping.cancel()
             self._garbage.stop()
             await self.stop()
+
+    def _hang_up(self) -> None:
+        log.reopen_file()
+        self.reload()
 
     def reload(self) -> None:
         """Have the configuration read again; before the start is over there is nothing to replace."""
@@ -271,7 +276,10 @@ class App:
             admin=False,
         )
         self._paper = EmbeddedExchange(settings, self._clock)
-        url = await self._paper.start()
+        try:
+            url = await self._paper.start()
+        except (OSError, ValueError) as unusable:  # the port is taken; a candle file that is none
+            raise StartRefused(f"the paper exchange does not start: {unusable}; see [paper]") from None
         note_paper_exchange(self.config.state_dir, url)
         return url
 
@@ -354,8 +362,18 @@ class App:
             redis=without_password(self.config.redis.url),
             state_dir=str(self.config.state_dir),
             symbols=self.config.symbols,
-            limits=self.config.gates.model_dump(mode="json"),
+            limits=_limits_in_force(self.config),
         )
+
+
+def _limits_in_force(config: Config) -> dict[str, Any]:
+    """Return every limit by the table that sets it, gates by name; BSC's three stand in code alone."""
+    return {
+        **config.gates.model_dump(mode="json"),
+        "intake": config.intake.model_dump(mode="json"),
+        "auto_disarm": config.auto_disarm.model_dump(mode="json"),
+        "bsc": {"enabled": config.bsc.enabled, "required": config.bsc_required, **thresholds()},
+    }
 
 
 def _had_an_engine(state_dir: Path) -> bool:

@@ -39,6 +39,7 @@ from quantum_trader.config_tables import (
     PaperTable,
     RedisTable,
     StreamsTable,
+    listed,
 )
 from quantum_trader.config_words import given_in_words, problem_in_words
 from quantum_trader.domain.case import Terms
@@ -105,11 +106,7 @@ class Config(BaseSettings):
     @field_validator("symbols", mode="before")
     @classmethod
     def _split_symbols(cls, symbols: Any) -> Any:
-        if isinstance(symbols, str):
-            return tuple(
-                part.strip() for part in symbols.strip("[] ").replace('"', "").split(",") if part.strip()
-            )
-        return symbols
+        return listed(symbols)
 
     @field_validator("symbols")
     @classmethod
@@ -297,7 +294,9 @@ def _explain(invalid: ValidationError, source: Path | None) -> str:
 
 
 def _explain_one(error: Any, source: Path | None) -> str:
-    location = [str(part) for part in error["loc"]]
+    location = [
+        str(part) for part in error["loc"] if not isinstance(part, int)
+    ]  # entries of a list have no name
     if not location:
         return f"{source or 'configuration'}: {error['msg'].removeprefix('Value error, ')}"
     name = ENV_PREFIX + "__".join(part.upper() for part in location)

@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_settings import NoDecode
 
 from quantum_trader.alerts.kinds import AlertKind
-from quantum_trader.sentinel_address import SCHEME, SentinelAddress
+from quantum_trader.redis_url import redis_url_problem
+from quantum_trader.trading_mode import REST_SCHEMES, SOCKET_SCHEMES, endpoint_problem
 
 TOKEN_LENGTH_MIN = 16
 
@@ -40,13 +41,9 @@ class RedisTable(Table):
 
     @field_validator("url")
     @classmethod
-    def _known_scheme(cls, url: str) -> str:
-        if url.startswith(SCHEME):
-            SentinelAddress.from_url(url)
-        elif url != "embedded" and not url.startswith(("redis://", "rediss://", "unix://")):
-            raise ValueError(
-                'must be "embedded" or start with redis://, rediss://, unix:// or redis+sentinel://'
-            )
+    def _usable(cls, url: str) -> str:
+        if problem := redis_url_problem(url):
+            raise ValueError(problem)
         return url
 
 
@@ -84,12 +81,15 @@ class ExchangeTable(Table):
         description='seconds over which "order does not exist" must hold before it counts as proof',
     )
 
+    @field_validator("rest_url")
+    @classmethod
+    def _rest_endpoint(cls, url: str) -> str:
+        return _endpoint(url, REST_SCHEMES)
+
     @field_validator("ws_api_url", "stream_url")
     @classmethod
-    def _websocket_scheme(cls, url: str) -> str:
-        if url and not url.startswith(("ws://", "wss://")):
-            raise ValueError("must start with ws:// or wss://")
-        return url
+    def _websocket_endpoint(cls, url: str) -> str:
+        return _endpoint(url, SOCKET_SCHEMES)
 
 
 class IntakeTable(Table):
@@ -189,10 +189,15 @@ class PaperTable(Table):
     speed: int = Field(
         default=1, ge=1, le=100_000, description="seconds of market time in one second of real time"
     )
-    klines: tuple[str, ...] = Field(
+    klines: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="candle files (Binance CSV or JSON) to trade instead of the synthetic market"
     )
     port: int = Field(default=0, ge=0, le=65535, description="TCP port on loopback; 0: a free one")
+
+    @field_validator("klines", mode="before")
+    @classmethod
+    def _split(cls, klines: Any) -> Any:
+        return listed(klines)  # a path may hold blanks
 
 
 class HttpTable(Table):
@@ -223,7 +228,7 @@ class HttpTable(Table):
     @field_validator("hosts", mode="before")
     @classmethod
     def _split(cls, hosts: Any) -> Any:
-        return _parts(hosts)
+        return listed(hosts, ", ")
 
     @field_validator("token", "alert_token")
     @classmethod
@@ -267,20 +272,33 @@ class AlertsTable(Table):
     @field_validator("urls", "events", mode="before")
     @classmethod
     def _split(cls, texts: Any) -> Any:
-        return _parts(texts)
+        return listed(texts, ", \n")
 
 
 class LogTable(Table):
-    """Log lines: JSON on stdout."""
+    """Log lines: JSON on stdout, and in a file where one is named."""
 
     level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="debug, info, warning or error"
     )
     format: Literal["json", "console"] = Field(default="json", description="json, or console for people")
+    file: str = Field(
+        default="",
+        description="file to which each line is appended as well, once; opened anew on SIGHUP. Empty: none",
+    )
 
 
-def _parts(given: Any) -> Any:
-    """Return the parts of a text from the environment; whatever else was given is left to its type."""
+def listed(given: Any, separators: str = ",") -> Any:
+    """Return the entries of a list that came as text, as the environment has it; else what was given."""
     if not isinstance(given, str):
         return given
-    return tuple(part for part in given.strip("[] ").replace('"', "").replace(",", " ").split() if part)
+    text = given.strip("[] ").replace('"', "")
+    for separator in separators:
+        text = text.replace(separator, ",")
+    return tuple(entry.strip() for entry in text.split(",") if entry.strip())
+
+
+def _endpoint(url: str, schemes: tuple[str, str]) -> str:
+    if url and (problem := endpoint_problem(url, schemes)):
+        raise ValueError(problem)
+    return url

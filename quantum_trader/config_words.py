@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
@@ -13,6 +14,7 @@ from quantum_trader.domain.result import plain
 from quantum_trader.url_passwords import without_password
 
 SET = "(set, not shown)"
+_MEMBER = re.compile(r"<[\w.]+: ('[^']*')>")
 
 # pydantic's error types → what would be right; {names} come from the error's own context.
 WORDS: Mapping[str, str] = {
@@ -28,8 +30,6 @@ WORDS: Mapping[str, str] = {
     "finite_number": "must be a finite number",
     "bool_parsing": "must be true or false",
     "bool_type": "must be true or false",
-    "enum": "must be one of {expected}",
-    "literal_error": "must be one of {expected}",
     "string_type": "must be text, in quotes",
     "string_pattern_mismatch": "may hold only what {pattern} allows",
     "path_type": "must be the path of a folder, in quotes",
@@ -43,10 +43,18 @@ WORDS: Mapping[str, str] = {
 
 def problem_in_words(error: Mapping[str, Any], key: str) -> str:
     """Return what is wrong with ``key`` and what would be right, without the value."""
+    if error["type"] in ("enum", "literal_error"):
+        return _choice_in_words(error["ctx"]["expected"])
     words = WORDS.get(error["type"])
     if words is None:
         return str(error["msg"]).removeprefix("Value error, ")
     return words.format(key=key, **error.get("ctx", {}))
+
+
+def _choice_in_words(expected: str) -> str:
+    """Return the choice as it is written in config.toml: pydantic shows some as ``<Mode.OFF: 'off'>``."""
+    choice = _MEMBER.sub(r"\1", expected)
+    return f"must be one of {choice}" if " or " in choice else f"must be {choice}"
 
 
 def given_in_words(value: Any, key: str) -> str:

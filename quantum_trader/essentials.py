@@ -15,15 +15,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from quantum_trader.redis_url import EMBEDDED, redis_url_problem
 from quantum_trader.stores.address import embedded_url
 from quantum_trader.trading_mode import (
     ENV_PREFIX,
+    REST_SCHEMES,
     ConfigError,
     TradingMode,
     config_path,
     contradiction_in,
     endpoint_of,
+    endpoint_problem,
 )
+from quantum_trader.url_passwords import without_password
 
 RECV_WINDOW_MS = 3_000
 REQUEST_TIMEOUT_S = 5.0
@@ -87,6 +91,8 @@ def load_essentials(path: Path | None = None) -> Essentials:
     problem = contradiction_in(mode, {"rest_url": rest_url}, confirm_live=confirmed)
     if problem:
         raise ConfigError(problem)
+    if rest_url and (problem := endpoint_problem(rest_url, REST_SCHEMES)):
+        raise ConfigError(f"exchange.rest_url = {without_password(rest_url)!r}: {problem}")
     state_dir = _state_dir(settings)
     redis_url, namespace = _outlet(settings, warnings)
     return Essentials(
@@ -118,12 +124,14 @@ def _state_dir(settings: _Settings) -> Path:
 
 def _reach(settings: _Settings, warnings: list[str]) -> Reach:
     state_dir = _state_dir(settings)
-    redis_url = settings.text("redis.url", "embedded")
+    redis_url = settings.text("redis.url", EMBEDDED)
+    if problem := redis_url_problem(redis_url):
+        raise ConfigError(f"redis.url = {without_password(redis_url)!r}: {problem}")
     namespace = settings.text("redis.namespace", NAMESPACE)
     if not _NAMESPACE.fullmatch(namespace):
         warnings.append(f"redis.namespace = {namespace!r} cannot be used: {NAMESPACE!r} is")
         namespace = NAMESPACE
-    is_embedded = redis_url == "embedded"
+    is_embedded = redis_url == EMBEDDED
     return Reach(state_dir, is_embedded, embedded_url(state_dir) if is_embedded else redis_url, namespace)
 
 

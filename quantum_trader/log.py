@@ -1,14 +1,16 @@
-"""JSON lines on stdout, or lines for people; one sink, and no secret in any of them (SPEC 13)."""
+"""JSON lines, or lines for people; one sink for all of them, and no secret in any (SPEC 13)."""
 
 from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable, Mapping, MutableMapping
-from typing import Any, TextIO
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from pathlib import Path
+from typing import Any, TextIO, cast
 
 import structlog
 
+from quantum_trader.log_sink import LogSink
 from quantum_trader.stores.codec import encode_text
 
 REDACTED = "[redacted]"
@@ -20,7 +22,8 @@ _LEVELS = {name.lower(): number for name, number in logging.getLevelNamesMapping
 _secrets: set[str] = set()  # as they are, and as JSON writes them
 _threshold = [logging.INFO]
 _stamp = structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts")
-_direct: list[TextIO] = []  # where JSON lines go; empty while lines are made for people
+_sinks: list[LogSink] = []  # the one in use; none before set_up
+_direct: list[LogSink] = []  # where JSON lines go; empty while lines are made for people
 
 
 def hide(secrets: Iterable[str]) -> None:
@@ -36,22 +39,28 @@ def set_level(level: str) -> None:
     logging.getLogger().setLevel(max(_threshold[0], logging.WARNING))
 
 
-def set_up(level: str, line_format: str) -> None:
-    """Send everything, other libraries' lines included, to stdout once."""
+def set_up(level: str, line_format: str, file: str = "") -> None:
+    """Send everything, other libraries' lines included, to stdout once, and once to ``file`` if there is one.
+
+    Raises:
+        OSError, ValueError: ``file`` cannot be written, or is where stdout goes already.
+    """
     shared: list[Any] = [
         structlog.stdlib.add_log_level,
         _stamp,
         structlog.processors.format_exc_info,
     ]
-    people = [_for_people, structlog.dev.ConsoleRenderer(timestamp_key="ts", colors=sys.stdout.isatty())]
-    _direct[:] = [] if line_format == "console" else [sys.stdout]
+    has_colors = sys.stdout.isatty() and not file
+    people = [_for_people, structlog.dev.ConsoleRenderer(timestamp_key="ts", colors=has_colors)]
     renderers: list[Any] = [*(people if line_format == "console" else [_json]), _redact]
+    sink = _use_sink(file, [*shared, *renderers])
+    _direct[:] = [] if line_format == "console" else [sink]
     structlog.configure(
         processors=[_drop_below_level, *shared, *renderers],
-        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", sink)),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stdout)
+    handler = logging.StreamHandler(sink)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -61,6 +70,30 @@ def set_up(level: str, line_format: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     set_level(level)
+
+
+def reopen_file() -> None:
+    """Go on in a new file of the same name, as logrotate wants it; a failure is told, and changes nothing."""
+    try:
+        for sink in _sinks:
+            sink.reopen()
+    except OSError as refused:
+        structlog.get_logger().warning("log_file_not_reopened", error=str(refused))
+
+
+def _use_sink(file: str, processors: Sequence[Any]) -> LogSink:
+    def complaint(failed: OSError) -> str:
+        """Make the line by hand: whoever logs holds the sink at this moment."""
+        event: Any = {"event": "log_file_unwritable", "file": file, "error": str(failed)}
+        for processor in processors:
+            event = processor(None, "warning", event)
+        return f"{event}\n"
+
+    sink = LogSink(sys.stdout, Path(file) if file else None, complaint)
+    for former in _sinks:
+        former.close()
+    _sinks[:] = [sink]
+    return sink
 
 
 def tell(event: str, fields: Mapping[str, Any]) -> None:

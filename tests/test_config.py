@@ -3,6 +3,7 @@
 import os
 import re
 import tomllib
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from quantum_trader.config import (
     origin_of,
 )
 from quantum_trader.credentials import Credentials, load_credentials
+from quantum_trader.essentials import load_essentials
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = ROOT / "config.toml"
@@ -156,7 +158,7 @@ def test_the_defaults_are_those_of_the_specification(location: str, default: obj
             ["max_total_notional_usdt", "-1", "greater than 0"],
         ),
         ("[gates.fund_caps]\nmode = 'warn'", ["gates.fund_caps.mode", "'warn'", "shadow"]),
-        ("[gates.kill_switch]\nmode = 'off'", ["gates.kill_switch.mode", "'off'", "enforce"]),
+        ("[gates.kill_switch]\nmode = 'off'", ["gates.kill_switch.mode", "'off'", "must be 'enforce'"]),
         ("[gates.position_sanity]\nallow_add = 'no'", ["allow_add", "'no'"]),
         ("[gates.position_sanity]\nallow_add = 1", ["allow_add", "1"]),
         ("confirm_live = 'yes'", ["confirm_live", "'yes'"]),
@@ -168,6 +170,9 @@ def test_the_defaults_are_those_of_the_specification(location: str, default: obj
         ("symbols = [1]", ["symbols", "1", "text"]),
         ("redis = 'embedded'", ["redis", "'embedded'"]),
         ("[redis]\nurl = 'localhost:6379'", ["redis.url", "redis://", "embedded"]),
+        ("[redis]\nurl = 'redis://me:pa/ss@host'", ["redis.url", "[redacted]", "%2F"]),
+        ("[redis]\nurl = 'redis://host/quantum'", ["redis.url", "'redis://host/quantum'", "by its number"]),
+        ("[redis]\nurl = 'unix:///x.sock?db=one'", ["redis.url", "by its number"]),
         ("[redis]\nnamespace = 'a:b'", ["redis.namespace", "'a:b'"]),
         ("[exchange]\nrecv_window_ms = 60001", ["exchange.recv_window_ms", "60001", "60000"]),
     ],
@@ -255,9 +260,28 @@ def test_inc_84_where_rest_is_overridden_streams_of_another_venue_are_never_foll
     assert endpoints.stream_url == "wss://proxy.test:9"
 
 
-def test_a_stream_address_that_is_no_websocket_is_refused(tmp_path: Path) -> None:
-    text = "mode = 'testnet'\n[exchange]\nstream_url = 'https://127.0.0.1:9000'"
-    assert "ws://" in problem_of(tmp_path, text)
+@pytest.mark.parametrize(
+    ("key", "url", "cure"),
+    [
+        ("stream_url", "https://127.0.0.1:9000", "wss://host[:port]"),
+        ("stream_url", "wss://", "wss://host[:port]"),
+        ("ws_api_url", "proxy.test/ws-fapi/v1", "ws://host[:port]"),
+        ("rest_url", "foo", "https://host[:port]"),
+        ("rest_url", "wss://proxy.test", "https://host[:port]"),
+        ("rest_url", "http://proxy.test:port", "https://host[:port]"),
+        ("rest_url", "https://proxy.test/?a=1", "without user, password and query"),
+    ],
+)
+def test_what_is_no_endpoint_is_refused(tmp_path: Path, key: str, url: str, cure: str) -> None:
+    path = written(tmp_path, f"mode = 'testnet'\n[exchange]\n{key} = '{url}'")
+    loaders: list[Callable[[Path], object]] = [load_config]
+    if key == "rest_url":  # BSC reads no other
+        loaders.append(load_essentials)
+    for load in loaders:
+        with pytest.raises(ConfigError) as refused:
+            load(path)
+        for part in (f"exchange.{key}", f"'{url}'", cure):
+            assert part in str(refused.value)
 
 
 @pytest.mark.parametrize("content", [b"mode = ", b"\xff\xfe", b"mode = 'paper'\nmode = 'live'"])
@@ -287,6 +311,9 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
         ("QT_SYMBOLS", "BTCUSDT, ETHUSDT", ("symbols",), ("BTCUSDT", "ETHUSDT")),
         ("QT_SYMBOLS", '["BTCUSDT"]', ("symbols",), ("BTCUSDT",)),
         ("QT_STATE_DIR", "/var/lib/x", ("state_dir",), Path("/var/lib/x")),
+        ("QT_PAPER__KLINES", "/data/a.csv", ("paper", "klines"), ("/data/a.csv",)),
+        ("QT_PAPER__KLINES", "/my files/a.csv, b.json", ("paper", "klines"), ("/my files/a.csv", "b.json")),
+        ("QT_PAPER__KLINES", '["a.csv"]', ("paper", "klines"), ("a.csv",)),
     ],
 )
 def test_the_environment_wins_over_the_file(
@@ -320,6 +347,14 @@ def test_a_bad_value_in_the_environment_is_named_by_its_variable(monkeypatch: py
     with pytest.raises(ConfigError, match="environment QT_GATES__FUND_CAPS__MAX_OPEN_POSITIONS") as refused:
         load_config(SHIPPED)
     assert "'many'" in str(refused.value)
+
+
+def test_a_bad_entry_of_a_list_in_the_environment_is_named_by_its_variable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("QT_ALERTS__EVENTS", "kill, nonsense")
+    with pytest.raises(ConfigError, match=r"environment QT_ALERTS__EVENTS: alerts\.events = 'nonsense'"):
+        load_config()
 
 
 def test_the_path_of_the_file_may_come_from_the_environment(

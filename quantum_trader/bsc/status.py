@@ -41,12 +41,17 @@ def self_description() -> dict[str, Any]:
         "scope": "EXIT_ONLY",
         "method": "MARKET closes of 100 % of a position, reduce-only, on what the exchange itself says",
         "triggers": [trigger.value for trigger in Trigger],
-        "thresholds": {
-            "max_loss_pct": str(limits.MAX_LOSS_PCT),
-            "max_duration_h": str(limits.MAX_DURATION_H),
-            "max_margin": str(limits.MAX_MARGIN),
-        },
+        "thresholds": thresholds(),
         "fail_mode": "OPEN",
+    }
+
+
+def thresholds() -> dict[str, str]:
+    """Return the three fixed limits: a share of entry in %, hours, a share of the margin."""
+    return {
+        "max_loss_pct": str(limits.MAX_LOSS_PCT),
+        "max_duration_h": str(limits.MAX_DURATION_H),
+        "max_margin": str(limits.MAX_MARGIN),
     }
 
 

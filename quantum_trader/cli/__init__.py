@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
+from typing import Any
 
 import click
 
 from quantum_trader import __version__
+from quantum_trader.cli.usage import in_one_line
 
 GROUPS: Mapping[str, Mapping[str, str]] = {
     "Run it": {
@@ -44,7 +46,15 @@ COMMANDS = {name: summary for group in GROUPS.values() for name, summary in grou
 
 
 class _Commands(click.Group):
-    """Imports a command's module when it is asked for, so that each starts fast."""
+    """Imports a command's module when it is asked for, so that each starts fast; words usage errors."""
+
+    def make_context(self, *args: Any, **settings: Any) -> click.Context:
+        with in_one_line():
+            return super().make_context(*args, **settings)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with in_one_line():
+            return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         del ctx

@@ -25,7 +25,11 @@ def command(config_path: Path | None, log_format: str | None) -> None:
     Without a configuration it runs in paper mode: an exchange and a Redis of its own, no keys, no money.
     """
     config = read_config(config_path)
-    log.set_up(config.log.level, log_format or config.log.format)
+    try:
+        log.set_up(config.log.level, log_format or config.log.format, config.log.file)
+    except (OSError, ValueError) as refused:
+        problem = getattr(refused, "strerror", None) or refused
+        fail(f"log.file = {config.log.file!r} cannot be used ({problem}); make it writable, or name another")
     try:
         uvloop.run(App(config, source=resolved_path(config_path)).run_until_signalled())
     except RedisUnreachable as unreachable:

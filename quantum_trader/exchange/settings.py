@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from yarl import URL
+from quantum_trader.trading_mode import REST_SCHEMES, SOCKET_SCHEMES, endpoint_problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,26 +31,15 @@ class ExchangeSettings:
 
     def __post_init__(self) -> None:
         """Refuse what could never work."""
-        url = URL(self.rest_url)
-        if url.scheme not in ("http", "https") or not url.host or url.query_string or url.fragment:
-            raise ValueError("rest_url must look like https://host[:port][/path]")
-        if url.user is not None or url.password is not None:
-            raise ValueError("rest_url must not carry a user or a password")
+        if problem := endpoint_problem(self.rest_url, REST_SCHEMES):
+            raise ValueError(f"rest_url {problem}")
         for name in ("ws_api_url", "stream_url"):
-            _check_socket_url(name, getattr(self, name))
+            url = getattr(self, name)
+            if url and (problem := endpoint_problem(url, SOCKET_SCHEMES)):
+                raise ValueError(f"{name} {problem}")
         if not 1 <= self.recv_window_ms <= 60_000:  # noqa: PLR2004 - the range that the message states
             raise ValueError(f"recv_window_ms must lie in 1..60000, not {self.recv_window_ms}")
         if self.request_timeout_s <= 0:
             raise ValueError(f"request_timeout_s must be positive, not {self.request_timeout_s}")
         if not 0 <= self.reserve_share < 1:
             raise ValueError(f"reserve_share must lie in [0, 1), not {self.reserve_share}")
-
-
-def _check_socket_url(name: str, text: str) -> None:
-    if not text:
-        return
-    url = URL(text)
-    if url.scheme not in ("ws", "wss") or not url.host or url.query_string or url.fragment:
-        raise ValueError(f"{name} must look like wss://host[:port][/path]")
-    if url.user is not None or url.password is not None:
-        raise ValueError(f"{name} must not carry a user or a password")

@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from click.testing import CliRunner, Result
+from structlog.testing import capture_logs
 from support.house import KEY, SECRET, House, exchange, house, said, until
 
 from quantum_trader.cli import main
+from quantum_trader.gates import GateTables
 from quantum_trader.stores.archive import archived_plan
 from quantum_trader.stores.codec import decode
 from quantum_trader.stores.embedded import embedded_url
@@ -213,6 +216,9 @@ async def test_start_with_a_wrong_key_is_refused_in_one_line_with_the_cure(tmp_p
         ({"QT_GATES__FUND_CAPS__MAX_OPEN_POSITIONS": "-1"}, "at least 1", 1),
         ({"QT_MODE": "paper", "QT_EXCHANGE__REST_URL": "https://fapi.binance.com"}, "contradicts mode", 1),
         ({"QT_REDIS__URL": "redis://127.0.0.1:9"}, "does not answer", 3),
+        ({"QT_LOG__FILE": "/nowhere/log.jsonl"}, "log.file = '/nowhere/log.jsonl'", 1),
+        ({"QT_LOG__FILE": os.devnull}, "stdout goes there already", 1),
+        ({"QT_PAPER__KLINES": "/nowhere/BTCUSDT-1m.csv"}, "/nowhere/BTCUSDT-1m.csv", 1),
     ],
 )
 async def test_inc_84_a_bad_configuration_refuses_to_start_in_one_clear_line(
@@ -222,6 +228,29 @@ async def test_inc_84_a_bad_configuration_refuses_to_start_in_one_clear_line(
     assert code == ends_with
     assert says in said
     assert len(said.strip().splitlines()) == 1
+
+
+async def test_the_start_up_line_states_every_limit_in_force(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("quantum_trader.app.logger", structlog.get_logger())
+    with capture_logs() as lines:
+        async with house(
+            tmp_path, intake={"max_age_s": 7}, auto_disarm={"window_s": 60}, bsc={"required": True}
+        ):
+            pass
+    (limits,) = [line["limits"] for line in lines if line["event"] == "engine_started"]
+    assert set(limits) == {*GateTables.model_fields, "intake", "auto_disarm", "bsc"}
+    assert limits["fund_caps"]["max_notional_per_trade_usdt"]
+    assert limits["intake"] == {"max_age_s": 7, "exit_max_age_s": 300}
+    assert (limits["auto_disarm"]["window_s"], limits["auto_disarm"]["burst_denials"]) == (60, 10)
+    assert limits["bsc"] == {
+        "enabled": True,
+        "required": True,
+        "max_loss_pct": "-3.0",
+        "max_duration_h": "72",
+        "max_margin": "0.85",
+    }
 
 
 async def test_a_second_engine_on_the_same_state_refuses(on_the_house: House, tmp_path: Path) -> None:
@@ -237,6 +266,40 @@ async def test_inc_16_a_second_engine_on_the_same_account_refuses(
     code, said = await start(other, QT_REDIS__URL=embedded_url(tmp_path), QT_REDIS__ALLOW_VOLATILE="true")
     assert code == 1
     assert "trades this account" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (
+            "submit --side BUY --qty 1",
+            "submit: missing option '--symbol'; see `quantum-trader submit --help`",
+        ),
+        ("submit --symbol X --side UP --qty 1", "submit: invalid value for '--side': 'UP' is not one of"),
+        ("why a b", "why: got unexpected extra argument (b); see `quantum-trader why --help`"),
+        ("status --jsn", "status: no such option '--jsn'"),
+        ("latches clear", "latches clear: missing argument"),
+        ("config chek", "config: no such command 'chek'"),
+        ("nonsense", "no such command 'nonsense'; see `quantum-trader --help`"),
+        ("--nonsense", "no such option '--nonsense'"),
+        ("flatten", "flatten: it closes every position of the account: say so with --yes; see"),
+        (
+            "simulator --account x",
+            "simulator: invalid value for --account: 'x' is not KEY:SECRET:BALANCE_USDT",
+        ),
+        ("kill", "kill: missing option '--reason'"),
+    ],
+)
+def test_a_mistyped_command_is_told_in_one_line(words: str, says: str) -> None:
+    told = CliRunner().invoke(main, words.split())
+    assert (told.exit_code, told.stdout) == (2, "")
+    assert told.stderr.startswith(f"quantum-trader: {says}")
+    assert len(told.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("words", [[], ["config"], ["bsc"]])
+def test_a_group_without_a_command_shows_what_it_has(words: list[str]) -> None:
+    assert "Usage:" in CliRunner().invoke(main, words).output
 
 
 async def test_submit_carries_every_field_that_a_plan_may_have(on_the_house: House) -> None:

@@ -181,9 +181,9 @@ async def test_inc_52_a_dry_run_by_hand_outlives_a_restart(tmp_path: Path) -> No
         await again.stop()
 
 
-async def test_sighup_reads_the_file_again(tmp_path: Path) -> None:
-    file, state_dir = tmp_path / "config.toml", tmp_path / "state"
-    file.write_text(f'state_dir = "{state_dir}"\n', encoding="utf-8")
+async def test_sighup_reads_the_file_again_and_opens_the_log_anew(tmp_path: Path) -> None:
+    file, state_dir, log_file = tmp_path / "config.toml", tmp_path / "state", tmp_path / "log.jsonl"
+    file.write_text(f'state_dir = "{state_dir}"\n[log]\nfile = "{log_file}"\n', encoding="utf-8")
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "quantum_trader", "run", "--config", str(file)),
         env={name: value for name, value in os.environ.items() if not name.startswith("QT_")},
@@ -193,12 +193,16 @@ async def test_sighup_reads_the_file_again(tmp_path: Path) -> None:
     assert process.stdout is not None
     try:
         await line_with(process.stdout, '"event":"ready"')
+        rotated = log_file.rename(tmp_path / "log.jsonl.1")
         process.send_signal(signal.SIGHUP)
-        await line_with(process.stdout, '"event":"config_unchanged"')
+        unchanged = await line_with(process.stdout, '"event":"config_unchanged"')
     finally:
         process.terminate()
         await process.wait()
     assert process.returncode == 0
+    assert rotated.read_text(encoding="utf-8").count('"event":"ready"') == 1
+    assert log_file.read_text(encoding="utf-8").splitlines(keepends=True)[0] == unchanged
+    assert unchanged not in rotated.read_text(encoding="utf-8")
 
 
 async def line_with(stream: asyncio.StreamReader, text: str) -> str:

@@ -1,0 +1,81 @@
+"""Where log lines go: stdout, and a file beside it that programs like logrotate may move away (SPEC 13)."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO, TextIO
+
+
+class LogSink:
+    """Takes each finished line once. The file's troubles cost its lines, never the engine's work."""
+
+    def __init__(self, stdout: TextIO, path: Path | None, complaint: Callable[[OSError], str]) -> None:
+        """Open the file; ``complaint`` makes the line that says on stdout why it cannot be written any more.
+
+        Raises:
+            OSError: the file cannot be written.
+            ValueError: stdout goes there already.
+        """
+        self._stdout = stdout
+        self._path = path
+        self._complaint = complaint
+        self._has_complained = False
+        self._turn = threading.Lock()  # the archive and the alerts write from threads of their own
+        self._file = _opened(path) if path is not None else None
+        if self._file is not None and _is_same_file(self._file, stdout):
+            self._file.close()
+            raise ValueError("stdout goes there already")
+
+    def write(self, text: str) -> None:
+        """Write ``text`` to both."""
+        self._stdout.write(text)
+        if self._file is not None:
+            self._write_to_file(text.encode("utf-8", "backslashreplace"))
+
+    def flush(self) -> None:
+        """Hand stdout over; the file has no buffer of its own."""
+        self._stdout.flush()
+
+    def reopen(self) -> None:
+        """Go on in a new file of the same name. Raises ``OSError``; then the old one stays."""
+        if self._path is None:
+            return
+        fresh = _opened(self._path)
+        with self._turn:
+            old = self._file
+            self._file = fresh
+            self._has_complained = False
+        if old is not None:
+            old.close()
+
+    def close(self) -> None:
+        """Write to stdout alone from now on."""
+        with self._turn:
+            old = self._file
+            self._file = None
+        if old is not None:
+            old.close()
+
+    def _write_to_file(self, line: bytes) -> None:
+        try:
+            with self._turn:
+                if self._file is not None:
+                    self._file.write(line)
+        except OSError as failed:
+            if not self._has_complained:  # every line would say the same until somebody makes room
+                self._has_complained = True
+                self._stdout.write(self._complaint(failed))
+
+
+def _opened(path: Path) -> BinaryIO:
+    return path.open("ab", buffering=0)
+
+
+def _is_same_file(file: BinaryIO, stdout: TextIO) -> bool:
+    with suppress(OSError, ValueError):  # a stdout without a descriptor is no file
+        return os.path.sameopenfile(file.fileno(), stdout.fileno())
+    return False

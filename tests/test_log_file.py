@@ -1,0 +1,86 @@
+"""``log.file``: the lines of stdout once more, and no trouble of the file's is the engine's (SPEC 13)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+
+from quantum_trader import log
+from quantum_trader.stores.codec import decode
+
+SECRET = "hunter22-hunter22"
+
+
+@pytest.fixture(autouse=True)
+def stdout_alone_afterwards() -> Iterator[None]:
+    yield
+    log.set_up("info", "json")
+
+
+def say_three_lines() -> None:
+    structlog.get_logger().info("by structlog", number=1)
+    logging.getLogger("other.library").warning("by a library")
+    log.tell("by the short way", {"plan_id": "p"})
+
+
+@pytest.mark.parametrize("line_format", ["json", "console"])
+def test_the_file_has_the_lines_of_stdout_each_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], line_format: str
+) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text("of before\n", encoding="utf-8")
+    log.set_up("info", line_format, str(path))
+    say_three_lines()
+    kept = path.read_text(encoding="utf-8")
+    assert kept == "of before\n" + capsys.readouterr().out
+    assert len(kept.splitlines()) == 4
+
+
+def test_the_file_holds_no_secret_and_nothing_below_the_level(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    log.hide([SECRET])
+    log.set_up("warning", "json", str(path))
+    say_three_lines()
+    structlog.get_logger().error("refused", key=SECRET)
+    events = [decode(line)["event"] for line in path.read_text(encoding="utf-8").splitlines()]
+    assert events == ["by a library", "refused"]
+    assert SECRET not in path.read_text(encoding="utf-8")
+
+
+def test_after_a_rotation_lines_go_to_the_new_file(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    log.set_up("info", "json", str(path))
+    say_three_lines()
+    rotated = path.rename(tmp_path / "log.jsonl.1")
+    log.reopen_file()
+    log.tell("afterwards", {})
+    assert len(rotated.read_text(encoding="utf-8").splitlines()) == 3
+    assert [decode(line)["event"] for line in path.read_text(encoding="utf-8").splitlines()] == ["afterwards"]
+
+
+def test_a_rotation_into_nowhere_changes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    log.set_up("info", "json", str(folder / "log.jsonl"))
+    moved = folder.rename(tmp_path / "moved")
+    log.reopen_file()
+    log.tell("afterwards", {})
+    assert "log_file_not_reopened" in capsys.readouterr().out
+    assert "afterwards" in (moved / "log.jsonl").read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
+@pytest.mark.parametrize("line_format", ["json", "console"])
+def test_a_full_disk_is_told_once_and_stops_nothing(
+    capsys: pytest.CaptureFixture[str], line_format: str
+) -> None:
+    log.set_up("info", line_format, "/dev/full")
+    say_three_lines()
+    said = capsys.readouterr().out
+    assert said.count("log_file_unwritable") == 1
+    for line in ("by structlog", "by a library", "by the short way"):
+        assert line in said
