@@ -131,7 +131,7 @@ class App:
         log.hide((credentials.api_key, credentials.api_secret) if self._is_real else ())
         self._database = await self._open_database()
         self._exchange = connect(await self._exchange_settings(credentials), self._clock)
-        self._start_bsc(self._exchange, await self._database.master_url())
+        self._start_bsc(self._exchange, self._database.url)
         self._exchange.start()
         await self._database.load_scripts()
         account = await self._wait_for_account(self._exchange)
