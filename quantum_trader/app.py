@@ -228,7 +228,7 @@ class App:
         line = exchange.watch_line(self._clock, config.exchange.recv_window_ms)
         outlet = Outlet(url, self._keys.bsc_events, self._keys.bsc_health)
         offices = open_offices(config.state_dir, lambda: line, outlet, self._clock)
-        self.web.watch.listen_to_bsc(offices.sink)
+        self.web.view.listen_to_bsc(offices.sink)
         self._bsc = BscService(offices, lambda: line, self._clock, closes=config.sends_orders)
         self._bsc.start()
 

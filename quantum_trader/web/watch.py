@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping
 from quantum_trader.alerts.desk import Alert
 from quantum_trader.alerts.events import alert_of
 from quantum_trader.alerts.kinds import AlertKind
-from quantum_trader.bsc.events import EventSink
 from quantum_trader.bsc.health import Authority, State
 from quantum_trader.domain.result import Ended, Result
 from quantum_trader.joining import Joined
@@ -42,17 +41,12 @@ class Watch:
         self._set: set[str] = set()
         self._since_ms: dict[str, int] = {}
         self._refused_since_ms: int | None = None
-        self._bsc_sink: EventSink | None = None
 
     def heard(self, event: Mapping[str, str]) -> None:
         """Take an event of the streams in; those of a BSC in this process were heard before."""
         name = event.get("event", "")
         if not (name.startswith("BSC_") and self._view.config.bsc.enabled):
             self._told(event)
-
-    def listen_to_bsc(self, sink: EventSink) -> None:
-        """From now on take away what the BSC in this process says: Redis may be gone."""
-        self._bsc_sink = sink
 
     def _told(self, event: Mapping[str, str]) -> None:
         alert = alert_of(event)
@@ -70,8 +64,9 @@ class Watch:
 
     def look(self) -> None:
         """Compare with the last look and tell what has begun since."""
-        while self._bsc_sink is not None and self._bsc_sink.newest:
-            self._told(self._bsc_sink.newest.popleft())
+        sink = self._view.bsc_sink
+        while sink is not None and sink.newest:  # taken away here, for Redis may be gone
+            self._told(sink.newest.popleft())
         begun = dict(self._conditions(self._view.joined))
         for name, alert in begun.items():
             if name not in self._set:
@@ -84,21 +79,16 @@ class Watch:
         yield from self._lag()
         yield from self._no_executions()
         operator = joined.consumer.operator if joined is not None else None
-        yield from self._bsc(operator)
+        yield from self._bsc()
         if operator is not None:
             yield from _stops(operator)
         if joined is not None:
             yield from self._unknown_outcomes(joined)
             yield from self._margin(joined)
 
-    def _bsc(self, operator: OperatorState | None) -> Iterator[tuple[str, Alert]]:
-        """By the word of the BSC in this process, else by its key; also one that died without a word."""
-        state, authority = "", ""
-        health = self._bsc_sink.last_health if self._bsc_sink is not None else None
-        if health is not None:
-            state, authority = health.state.value, health.authority.value
-        elif operator is not None:
-            state, authority = operator.bsc.state, operator.bsc.authority
+    def _bsc(self) -> Iterator[tuple[str, Alert]]:
+        """How BSC is; also one that died without a word."""
+        state, authority = self._view.bsc.state, self._view.bsc.authority
         is_watched = self._view.config.bsc_required or self._view.config.bsc.enabled
         if state == State.BLIND.value:
             yield "bsc_blind", Alert(AlertKind.BSC_BLIND, "BSC does not see the account")
