@@ -16,7 +16,7 @@ from quantum_trader.bsc.health import Authority, State
 from quantum_trader.domain.result import Ended, Result
 from quantum_trader.joining import Joined
 from quantum_trader.stores.operator_state import OperatorState
-from quantum_trader.web.feed import words_of
+from quantum_trader.web.feed import REFUSALS, words_of
 from quantum_trader.web.readiness import checks, first_problem
 from quantum_trader.web.view import EngineView
 
@@ -55,12 +55,13 @@ class Watch:
 
     def ended(self, result: Result) -> None:
         """Take a result in."""
-        if result.executed:
+        if result.is_exit:
+            if (alert := _lost_exit(result)) is not None:
+                self._tell(alert)
+        elif result.executed:
             self._refused_since_ms = None
-        elif result.decision is Ended.BLOCKED and not result.reduce_only and self._refused_since_ms is None:
+        elif result.decision in REFUSALS and self._refused_since_ms is None:
             self._refused_since_ms = result.timestamp_ms
-        if result.is_exit and (alert := _lost_exit(result)) is not None:
-            self._tell(alert)
 
     def look(self) -> None:
         """Compare with the last look and tell what has begun since."""
@@ -123,7 +124,7 @@ class Watch:
             yield "loop_lag", Alert(AlertKind.LAG, text, "loop")
 
     def _no_executions(self) -> Iterator[tuple[str, Alert]]:
-        """Opens are refused, and have been for hours without a single fill (INC-95)."""
+        """Opens do not get through, and have not for hours; exits that fill change nothing (INC-95)."""
         hours = self._view.config.alerts.no_executions_h
         since_ms = self._refused_since_ms
         if since_ms is None or self._view.clock.now_ms() - since_ms < hours * HOUR_MS:
@@ -132,7 +133,7 @@ class Watch:
         told = "; ".join(
             f"{count} × {gate}: {reason} ({words_of(reason)['meaning']})" for (gate, reason), count in top
         )
-        text = f"every open has been refused for {hours} h. Last hour: {told or 'no plan came'}"
+        text = f"no open has got through for {hours} h. Last hour: {told or 'no plan came'}"
         yield "no_executions", Alert(AlertKind.NO_EXECUTIONS, text)
 
     def _not_ready(self) -> Iterator[tuple[str, Alert]]:
