@@ -145,7 +145,7 @@ class App:
         log.hide((credentials.api_key, credentials.api_secret) if self._is_real else ())
         self._database = await self._open_database()
         self._exchange = connect(await self._exchange_settings(credentials), self._clock)
-        self._start_bsc(self._exchange, await self._database.master_url())
+        self._start_bsc(self._exchange, self._database.url)
         self._exchange.start()
         await self._database.load_scripts()
         account = await self._wait_for_account(self._exchange)
@@ -244,7 +244,7 @@ class App:
         line = exchange.watch_line(self._clock, config.exchange.recv_window_ms)
         outlet = Outlet(url, self._keys.bsc_events, self._keys.bsc_health)
         offices = open_offices(config.state_dir, lambda: line, outlet, self._clock)
-        self.web.watch.listen_to_bsc(offices.sink)
+        self.web.view.listen_to_bsc(offices.sink)
         self._bsc = BscService(offices, lambda: line, self._clock, closes=config.sends_orders)
         self._bsc.start()
 

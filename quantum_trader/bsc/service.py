@@ -19,7 +19,8 @@ from quantum_trader.bsc.events import Event, EventSink
 from quantum_trader.bsc.guard import LoopGuard
 from quantum_trader.bsc.lifespan import Lifespan
 from quantum_trader.bsc.reading import Line
-from quantum_trader.bsc.redis_writer import Address, RedisWriter
+from quantum_trader.bsc.redis_master import Master
+from quantum_trader.bsc.redis_writer import Address, Place, RedisWriter
 from quantum_trader.bsc.spool import Spool
 from quantum_trader.bsc.status import StatusFile
 from quantum_trader.bsc.telling import Memory, Teller
@@ -27,6 +28,7 @@ from quantum_trader.bsc.watch_log import WatchLog
 from quantum_trader.bsc.watchdog import Watchdog
 from quantum_trader.concurrency import end_tasks
 from quantum_trader.domain.clock import Clock
+from quantum_trader.sentinel_address import SCHEME, SentinelAddress
 
 STREAM_ENTRIES_MAX = 50_000
 RESTART_S = 1.0
@@ -116,10 +118,15 @@ class BscService:
 
 def _writer(outlet: Outlet) -> RedisWriter | None:
     try:
-        address = Address.from_url(outlet.redis_url)
+        place = _place(outlet.redis_url)
     except ValueError as unusable:
         log.warning("bsc_redis_url_unusable", problem=str(unusable), kept="events stay in the spool")
         return None
     return RedisWriter(
-        address, stream=outlet.stream, stream_entries_max=STREAM_ENTRIES_MAX, key=outlet.health_key
+        place, stream=outlet.stream, stream_entries_max=STREAM_ENTRIES_MAX, key=outlet.health_key
     )
+
+
+def _place(url: str) -> Place:
+    is_watched = url.startswith(SCHEME)
+    return Master(SentinelAddress.from_url(url)) if is_watched else Address.from_url(url)

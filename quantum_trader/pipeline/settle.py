@@ -280,6 +280,17 @@ class Settler:
             return outcome
         self._archive(result, settlement.result)
         tell("decision", decision_line(result, decision, settlement.verdicts))
+        failure = settlement.margin_failure
+        if outcome.set_safe_mode and failure is not None:
+            log.warning(
+                "safe_mode_triggered",
+                plan_id=result.plan_id,
+                symbol=result.symbol,
+                reason=result.reason,
+                failures_max=failure.failures_max,
+                window_s=failure.window_ms // 1000,
+                ttl_s=failure.safe_mode_s,
+            )
         return None
 
 

@@ -32,7 +32,7 @@ class Database:
     """
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        self.url = url
         connect = sentinel.client_of if url.startswith(SCHEME) else redis.Redis.from_url
         self.client: redis.Redis = connect(
             url,
@@ -108,13 +108,9 @@ class Database:
         """Raise ``RedisError`` unless the server answers."""
         await cast("Any", self.client.ping())
 
-    async def master_url(self) -> str:
-        """Return the address of the server itself, also where Sentinel names it; raises ``RedisError``."""
-        return await sentinel.master_url(self._url, self.client) if self._is_watched else self._url
-
     @property
     def _is_watched(self) -> bool:
-        return self._url.startswith(SCHEME)
+        return self.url.startswith(SCHEME)
 
     async def close(self) -> None:
         """Close every connection."""

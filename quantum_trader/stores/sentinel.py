@@ -7,7 +7,6 @@ to the new master. Password and user are those of Redis itself.
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import quote
 
 import redis.asyncio as redis
 from redis.asyncio.sentinel import Sentinel
@@ -28,15 +27,6 @@ def client_of(url: str, **settings: Any) -> redis.Redis:
         **settings,
     )
     return client
-
-
-async def master_url(url: str, client: redis.Redis) -> str:
-    """Return the URL of the master as it is now; raises ``RedisError`` when no sentinel knows one."""
-    address = SentinelAddress.from_url(url)
-    pool: Any = client.connection_pool
-    host, port = await pool.get_master_address()
-    login = f"{quote(address.username or '')}:{quote(address.password)}@" if address.password else ""
-    return f"redis://{login}{host}:{port}/{address.database}"
 
 
 async def close_watchers(client: redis.Redis) -> None:

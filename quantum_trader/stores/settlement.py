@@ -66,10 +66,14 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """The result was written; ``epoch`` counts settled opens, ``floor`` is the oldest unsettled stream id."""
+    """The result was written; ``epoch`` counts settled opens, ``floor`` is the oldest unsettled stream id.
+
+    ``set_safe_mode``: its margin failure was the one too many.
+    """
 
     epoch: int
     floor: str = field(default="", compare=False)
+    set_safe_mode: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +115,7 @@ class SettlementStore:
             ],
         )
         if reply[0] == b"ok":
-            return Settled(int(reply[1]), reply[2].decode())
+            return Settled(int(reply[1]), reply[2].decode(), set_safe_mode=int(reply[3]) == 1)
         return NotSettled(reply[0].decode(), reply[1].decode())
 
     async def epoch(self) -> int:

@@ -18,11 +18,7 @@ def add_routes(app: web.Application) -> None:
 
 async def _healthz(request: web.Request) -> web.Response:
     view = request.app[VIEW]
-    operator = view.joined.consumer.operator if view.joined is not None else None
-    bsc = {
-        "state": operator.bsc.state if operator else "",
-        "authority": operator.bsc.authority if operator else "",
-    }
+    bsc = {"state": view.bsc.state, "authority": view.bsc.authority}
     return reply({"alive": True, "version": __version__, "uptime_s": view.uptime_s, "bsc": bsc})
 
 

@@ -37,12 +37,12 @@ class Readings(Collector):
         """Yield every gauge that has a value now."""
         view = self._view
         yield from self._process(view)
+        yield from self._bsc(view)
         if view.joined is not None:
             yield from self._work(view, view.joined)
             yield from self._stops(view.joined)
             yield from self._positions(view.joined)
             yield from self._account(view, view.joined)
-            yield from self._bsc(view, view.joined)
 
     def _process(self, view: EngineView) -> Iterator[Metric]:
         status = view.status or {}
@@ -143,11 +143,8 @@ class Readings(Collector):
             usage = balances.initial_margin / balances.margin_balance
             yield _one("margin_usage_ratio", "Initial margin / margin balance.", usage)
 
-    def _bsc(self, view: EngineView, joined: Joined) -> Iterator[Metric]:
-        operator = joined.consumer.operator
-        if operator is None:
-            return
-        health = operator.bsc
+    def _bsc(self, view: EngineView) -> Iterator[Metric]:
+        health = view.bsc
         state = health.state if health.state in BSC_STATES else "UNKNOWN"
         rows = [((name,), float(name == state)) for name in BSC_STATES]
         yield _gauge(

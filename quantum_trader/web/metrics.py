@@ -50,6 +50,12 @@ class Metrics:
             ("outcome",),
             registry=self.registry,
         )
+        self._opens = Counter(
+            f"{PREFIX}_opens",
+            "Results of all other plans, by outcome.",
+            ("outcome",),
+            registry=self.registry,
+        )
         self._decision_s = Histogram(
             f"{PREFIX}_decision_seconds",
             "From the plan's entry on the stream to the decision.",
@@ -82,6 +88,7 @@ class Metrics:
         self._plans.labels(Ended.EXPIRED.value, "intake", Reason.EXPIRED.value)
         for ended in Ended:
             self._exits.labels(ended.value)
+            self._opens.labels(ended.value)
         for event in KNOWN_EVENTS:
             self._events.labels(event)
         for kind in AlertKind:
@@ -95,8 +102,7 @@ class Metrics:
         if child is None:
             child = self._children[labels] = self._plans.labels(*labels)
         child.inc()
-        if result.is_exit:
-            self._exits.labels(result.decision.value).inc()
+        (self._exits if result.is_exit else self._opens).labels(result.decision.value).inc()
         timings, decided_ms = result.trace.get("timings_ms", {}), result.trace.get("decided_at")
         if decided_ms is not None and "stream" in timings:
             self._decision_s.observe(max(0, decided_ms - timings["stream"]) / 1000)

@@ -207,14 +207,13 @@ def _rotation(view: EngineView, joined: Joined) -> dict[str, Any] | None:
 
 
 def bsc(view: EngineView) -> dict[str, Any]:
-    """Return how the watchdog is, as its health key says, and the limits it keeps."""
-    operator = view.joined.consumer.operator if view.joined is not None else None
-    health = operator.bsc if operator is not None else None
+    """Return how the watchdog is, and for how long it may close."""
+    health = view.bsc
     return {
-        "state": health.state if health is not None else "",
-        "authority": health.authority if health is not None else "",
-        "required": health.required if health is not None else view.config.bsc_required,
-        "last_good_poll_ms": health.last_good_poll_ms if health is not None else None,
+        "state": health.state,
+        "authority": health.authority,
+        "required": health.required,
+        "last_good_poll_ms": health.last_good_poll_ms,
         "days_left": view.bsc_report.status.get("days_left"),
     }
 

@@ -7,8 +7,10 @@ from typing import Any
 
 from aiohttp import web
 
+from quantum_trader.bsc.events import EventSink
 from quantum_trader.config import Config
 from quantum_trader.domain.clock import Clock
+from quantum_trader.domain.facts import BscHealth
 from quantum_trader.housekeeping import Housekeeping
 from quantum_trader.joining import Joined
 from quantum_trader.web.bsc_report import BscReport
@@ -36,6 +38,7 @@ class EngineView:
         self.bsc_report = BscReport(config().state_dir)
         self.waiting_since_ms: int | None = None
         self.joined: Joined | None = None
+        self.bsc_sink: EventSink | None = None
         self._housekeeping: Housekeeping | None = None
 
     @property
@@ -58,6 +61,23 @@ class EngineView:
         """Plans on the stream that nobody works on yet, as of the last status."""
         status = self.status
         return max(0, status["backlog"] - status["plans_in_flight"]) if status else 0
+
+    @property
+    def bsc(self) -> BscHealth:
+        """How BSC is, by who saw the account last: the BSC in this process, or the one that wrote the key.
+
+        The first needs neither Redis nor an engine with an account. Gates and /readyz go by the key alone.
+        """
+        operator = self.joined.consumer.operator if self.joined is not None else None
+        written = operator.bsc if operator is not None else BscHealth(self.config.bsc_required)
+        said = self.bsc_sink.last_health if self.bsc_sink is not None else None
+        if said is None or (written.last_good_poll_ms or 0) > (said.last_good_poll_ms or 0):
+            return written
+        return BscHealth(written.required, said.state.value, said.authority.value, said.last_good_poll_ms)
+
+    def listen_to_bsc(self, sink: EventSink) -> None:
+        """From now on know what the BSC in this process says: Redis may be gone."""
+        self.bsc_sink = sink
 
     def attach(self, joined: Joined, housekeeping: Housekeeping) -> None:
         """Show this engine from now on."""

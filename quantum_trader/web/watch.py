@@ -12,12 +12,11 @@ from collections.abc import Callable, Iterator, Mapping
 from quantum_trader.alerts.desk import Alert
 from quantum_trader.alerts.events import alert_of
 from quantum_trader.alerts.kinds import AlertKind
-from quantum_trader.bsc.events import EventSink
 from quantum_trader.bsc.health import Authority, State
 from quantum_trader.domain.result import Ended, Result
 from quantum_trader.joining import Joined
 from quantum_trader.stores.operator_state import OperatorState
-from quantum_trader.web.feed import words_of
+from quantum_trader.web.feed import REFUSALS, words_of
 from quantum_trader.web.readiness import checks, first_problem
 from quantum_trader.web.view import EngineView
 
@@ -42,17 +41,12 @@ class Watch:
         self._set: set[str] = set()
         self._since_ms: dict[str, int] = {}
         self._refused_since_ms: int | None = None
-        self._bsc_sink: EventSink | None = None
 
     def heard(self, event: Mapping[str, str]) -> None:
         """Take an event of the streams in; those of a BSC in this process were heard before."""
         name = event.get("event", "")
         if not (name.startswith("BSC_") and self._view.config.bsc.enabled):
             self._told(event)
-
-    def listen_to_bsc(self, sink: EventSink) -> None:
-        """From now on take away what the BSC in this process says: Redis may be gone."""
-        self._bsc_sink = sink
 
     def _told(self, event: Mapping[str, str]) -> None:
         alert = alert_of(event)
@@ -61,17 +55,19 @@ class Watch:
 
     def ended(self, result: Result) -> None:
         """Take a result in."""
-        if result.executed:
+        if result.is_exit:
+            if (alert := _lost_exit(result)) is not None:
+                self._tell(alert)
+        elif result.executed:
             self._refused_since_ms = None
-        elif result.decision is Ended.BLOCKED and not result.reduce_only and self._refused_since_ms is None:
+        elif result.decision in REFUSALS and self._refused_since_ms is None:
             self._refused_since_ms = result.timestamp_ms
-        if result.is_exit and (alert := _lost_exit(result)) is not None:
-            self._tell(alert)
 
     def look(self) -> None:
         """Compare with the last look and tell what has begun since."""
-        while self._bsc_sink is not None and self._bsc_sink.newest:
-            self._told(self._bsc_sink.newest.popleft())
+        sink = self._view.bsc_sink
+        while sink is not None and sink.newest:  # taken away here, for Redis may be gone
+            self._told(sink.newest.popleft())
         begun = dict(self._conditions(self._view.joined))
         for name, alert in begun.items():
             if name not in self._set:
@@ -84,21 +80,16 @@ class Watch:
         yield from self._lag()
         yield from self._no_executions()
         operator = joined.consumer.operator if joined is not None else None
-        yield from self._bsc(operator)
+        yield from self._bsc()
         if operator is not None:
             yield from _stops(operator)
         if joined is not None:
             yield from self._unknown_outcomes(joined)
             yield from self._margin(joined)
 
-    def _bsc(self, operator: OperatorState | None) -> Iterator[tuple[str, Alert]]:
-        """By the word of the BSC in this process, else by its key; also one that died without a word."""
-        state, authority = "", ""
-        health = self._bsc_sink.last_health if self._bsc_sink is not None else None
-        if health is not None:
-            state, authority = health.state.value, health.authority.value
-        elif operator is not None:
-            state, authority = operator.bsc.state, operator.bsc.authority
+    def _bsc(self) -> Iterator[tuple[str, Alert]]:
+        """How BSC is; also one that died without a word."""
+        state, authority = self._view.bsc.state, self._view.bsc.authority
         is_watched = self._view.config.bsc_required or self._view.config.bsc.enabled
         if state == State.BLIND.value:
             yield "bsc_blind", Alert(AlertKind.BSC_BLIND, "BSC does not see the account")
@@ -133,7 +124,7 @@ class Watch:
             yield "loop_lag", Alert(AlertKind.LAG, text, "loop")
 
     def _no_executions(self) -> Iterator[tuple[str, Alert]]:
-        """Opens are refused, and have been for hours without a single fill (INC-95)."""
+        """Opens do not get through, and have not for hours; exits that fill change nothing (INC-95)."""
         hours = self._view.config.alerts.no_executions_h
         since_ms = self._refused_since_ms
         if since_ms is None or self._view.clock.now_ms() - since_ms < hours * HOUR_MS:
@@ -142,7 +133,7 @@ class Watch:
         told = "; ".join(
             f"{count} × {gate}: {reason} ({words_of(reason)['meaning']})" for (gate, reason), count in top
         )
-        text = f"every open has been refused for {hours} h. Last hour: {told or 'no plan came'}"
+        text = f"no open has got through for {hours} h. Last hour: {told or 'no plan came'}"
         yield "no_executions", Alert(AlertKind.NO_EXECUTIONS, text)
 
     def _not_ready(self) -> Iterator[tuple[str, Alert]]:

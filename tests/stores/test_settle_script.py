@@ -267,7 +267,17 @@ def failure(**changes: Any) -> MarginFailure:
 
 async def fail(desk: Desk, plan_id: str, now_ms: int, **changes: Any) -> None:
     ending = settlement(plan_id, expected_state="", margin_failure=failure(**changes))
-    assert await desk.settle(ending, now_ms=now_ms) == Settled(0)
+    begins = not await desk.client.exists(SAFE_MODE)
+    settled = await desk.settle(ending, now_ms=now_ms)
+    set_now = begins and bool(await desk.client.exists(SAFE_MODE))
+    assert settled == Settled(0, set_safe_mode=set_now)
+
+
+async def test_a_running_safe_mode_is_not_set_again(desk: Desk) -> None:
+    await fail(desk, "plan-1", NOW_MS, failures_max=1)
+    ending = settlement("plan-2", expected_state="", margin_failure=failure(failures_max=1))
+    assert await desk.settle(ending, now_ms=NOW_MS) == Settled(0, set_safe_mode=False)
+    assert await desk.events() == ["SAFE_MODE_ON"]
 
 
 async def test_inc_14_the_fifth_margin_failure_in_the_window_sets_safe_mode(desk: Desk) -> None:

@@ -2,16 +2,22 @@
 
 import asyncio
 import json
+import re
 import time
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
-from support.house import House, until
+from support.house import House, engine_config, exchange, until
 from support.web import BEARER
 
+from quantum_trader.app import App
+from quantum_trader.bsc.health import Authority, Health, State
+from quantum_trader.concurrency import end_tasks
 from quantum_trader.domain.clock import SystemClock
-from quantum_trader.exchange.simulator import FaultKind
+from quantum_trader.exchange.simulator import FaultKind, FaultRule
 from quantum_trader.stores.lease import Lease
 from quantum_trader.web.live import CLIENTS_MAX, QUEUE_MAX
 from quantum_trader.web.loop_lag import EVERY_S
@@ -53,6 +59,62 @@ async def test_healthz_says_that_the_loop_answers_and_how_bsc_is(running: House)
     assert status == 200
     assert body["alive"] is True
     assert body["bsc"] == {"state": "OK", "authority": "CONTROLLER"}
+
+
+async def bsc_shown(url: str) -> tuple[str, str]:
+    """BSC's state by /healthz and by /metrics."""
+    async with aiohttp.ClientSession() as session:
+        async with session.get(url + "/healthz") as answer:
+            state = (await answer.json())["bsc"]["state"]
+        async with session.get(url + "/metrics") as answer:
+            text = await answer.text()
+    found = re.findall(r'^quantum_trader_bsc_state\{state="(\w+)"\} 1.0$', text, flags=re.MULTILINE)
+    return state, ",".join(found)
+
+
+async def test_inc_102_a_bsc_that_redis_does_not_hear_shows_how_it_is(running: House) -> None:
+    sink = running.app.web.view.bsc_sink
+    assert sink is not None
+
+    async def seen() -> bool:
+        return await bsc_shown(running.app.web.url) == ("OK", "OK")
+
+    await until(seen, 20, "BSC's state")
+    assert sink.last_health is not None
+    sink._writer = None
+    sink.health(replace(sink.last_health, state=State.BLIND))
+    assert await bsc_shown(running.app.web.url) == ("BLIND", "BLIND")
+
+
+async def test_a_bsc_of_another_process_that_saw_the_account_later_is_shown(running: House) -> None:
+    sink = running.app.web.view.bsc_sink
+    assert sink is not None
+    sink._writer = None
+    sink.health(Health(State.BLIND, Authority.CONTROLLER, 10, 1, 3))
+    later = Health(State.DEGRADED, Authority.CONTROLLER, 10, SystemClock().now_ms(), 3)
+    await running.redis.set(running.keys.bsc_health, json.dumps(later.as_fields()))
+
+    async def seen() -> bool:
+        return await bsc_shown(running.app.web.url) == ("DEGRADED", "DEGRADED")
+
+    await until(seen, 20, "the other BSC's state")
+
+
+async def test_inc_102_bsc_is_shown_while_the_engine_waits_for_an_exchange(tmp_path: Path) -> None:
+    async with exchange() as (venue, url):
+        venue.faults.add(FaultRule(FaultKind.STATUS_BEFORE, preset="503_unknown", count=10_000))
+        app = App(engine_config(tmp_path, url))
+        starting = asyncio.create_task(app.start())
+
+        async def shown() -> bool:
+            return bool(app.web.url) and await bsc_shown(app.web.url) == ("DEGRADED", "DEGRADED")
+
+        try:
+            await until(shown, 30, "BSC's state")
+            assert app.joined is None
+        finally:
+            await end_tasks([starting])
+            await app.stop()
 
 
 async def test_an_engine_that_works_is_ready(running: House) -> None:

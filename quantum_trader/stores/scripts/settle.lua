@@ -8,7 +8,7 @@
 -- result stream has its result already: the engine that asks holds the lease and sent its order.
 -- The first write is one that full memory (maxmemory) does not refuse, and what was begun may go on:
 -- a result is written also then.
--- Returns {'ok', epoch, floor}: the floor is the oldest stream id that is not settled yet, or, where
+-- Returns {'ok', epoch, floor, safe_mode}: safe_mode is 1 where this settlement set it. The floor is the oldest stream id that is not settled yet, or, where
 -- all that was delivered is settled, '(' and the newest delivered one; '' where the group is gone.
 
 local KEY = {
@@ -95,13 +95,14 @@ if extra.permit_p33 then redis.call('SET', KEY.permit_p33, extra.permit_p33, 'EX
 for _, latch in ipairs(extra.latches) do
   if redis.call('SET', latch.key, '1', 'EX', latch.ttl_s, 'NX') then add_event(latch.event) end
 end
-local failure = extra.margin_failure
+local failure, safe_mode = extra.margin_failure, 0
 if failure then
   redis.call('ZADD', KEY.margin_fails, now_ms, plan_id)
   redis.call('ZREMRANGEBYSCORE', KEY.margin_fails, '-inf', now_ms - failure.window_ms)
   redis.call('PEXPIRE', KEY.margin_fails, failure.window_ms)
   if failure.safe_mode_s > 0 and redis.call('ZCARD', KEY.margin_fails) >= failure.failures_max
     and redis.call('SET', KEY.safe_mode, '1', 'EX', failure.safe_mode_s, 'NX') then
+    safe_mode = 1
     add_event(failure.event)
   end
 end
@@ -120,4 +121,4 @@ elseif not pending.err then
   end
 end
 if floor ~= '' then redis.call('SET', KEY.floor, floor) end
-return {'ok', epoch, floor}
+return {'ok', epoch, floor, safe_mode}
