@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
+from collections.abc import Callable
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -41,8 +42,9 @@ READ_FAULTS = (
     ExchangeFault.STALE,
     ExchangeFault.CRASH_AFTER,
 )
-REDIS_FAULTS = (*(fault for fault in RedisFault if not fault.startswith("crash")), RedisFault.LOST_AFTER)
+REDIS_FAULTS = (*(fault for fault in RedisFault if not fault.ends_or_stops_engine), RedisFault.LOST_AFTER)
 CRASHES_MAX = 12
+LONG_PAUSES_MAX = 3
 
 
 class Chaos:
@@ -55,6 +57,7 @@ class Chaos:
         self.is_on = scenario.faults
         self.counts: Counter[str] = Counter()
         self._halted: set[str] = set()
+        self.on_long_pause: Callable[[], object] = object  # has a second engine take over
 
     # -- request by request
 
@@ -76,8 +79,15 @@ class Chaos:
         fault = self._rng.choice(REDIS_FAULTS)
         if self._may_crash() and self._rng.random() < 0.2:
             fault = self._rng.choice((RedisFault.CRASH_BEFORE, RedisFault.CRASH_AFTER))
+        elif self._may_pause_long(commands) and self._rng.random() < 0.2:
+            fault = RedisFault.PAUSE_AFTER
+            self.on_long_pause()
         self.counts[fault] += 1
         return fault
+
+    def _may_pause_long(self, commands: Commands) -> bool:
+        pauses = self.counts[RedisFault.PAUSE_AFTER]
+        return "pause" in self._scenario.events and commands[0][0] == b"EVALSHA" and pauses < LONG_PAUSES_MAX
 
     def exchange_trouble(self, _process: Process, method: str, path: str) -> Trouble | None:
         """Return what happens to one request to the exchange."""

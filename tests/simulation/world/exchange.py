@@ -148,6 +148,7 @@ class ExchangeFault(StrEnum):
     SILENT_BEFORE = "timeout_before_execution"
     SILENT_AFTER = "timeout_after_execution"
     LATE_ARRIVAL = "late_arrival"  # arrives seconds later, perhaps when nobody waits any more
+    RESET_LATE = "reset_and_late_arrival"  # the connection is gone at once, the request arrives all the same
     STATUS_BEFORE = "status_before"
     STATUS_AFTER = "status_after"
     CRASH_BEFORE = "crash_before_send"
@@ -199,6 +200,9 @@ class ExchangeNetwork:
             later(delay_s, _fail, reply, _unreachable(name, "connection refused", sent=False))
         elif kind is ExchangeFault.RESET_BEFORE:
             later(delay_s, _fail, reply, _unreachable(name, "connection reset", sent=True))
+        elif kind is ExchangeFault.RESET_LATE and trouble is not None:
+            later(delay_s, _fail, reply, _unreachable(name, "connection reset", sent=True))
+            later(delay_s + trouble.ms / 1000, self._arrive, process, request, reply, trouble)
         else:
             later(timeout_s, _fail, reply, _unreachable(name, "timed out", sent=True))
             if kind is not ExchangeFault.SILENT_BEFORE:

@@ -34,7 +34,15 @@ class RedisFault(StrEnum):
     SILENT_AFTER = "redis_silent_after"  # carried out, and no answer until the timeout
     CRASH_BEFORE = "crash_before_redis"  # the engine dies, nothing was carried out
     CRASH_AFTER = "crash_after_redis"  # the engine dies, and it was carried out
+    PAUSE_AFTER = "pause_after_redis"  # carried out, and the machine stops before the reply is read
     SLOW = "redis_slow"
+
+    @property
+    def ends_or_stops_engine(self) -> bool:
+        return self.startswith(("crash", "pause"))
+
+
+PAUSED_S = 20.0  # long enough for another engine to take over and prove that an order was never placed
 
 
 class RedisNetwork:
@@ -108,6 +116,9 @@ class RedisNetwork:
         elif fault is RedisFault.SILENT_AFTER:
             self._loop.later(COMMAND_TIMEOUT_S, _fail, reply, TimedOut("Timeout reading from server"))
         else:
+            if fault is RedisFault.PAUSE_AFTER and not process.is_paused:
+                process.pause()
+                self._loop.later(PAUSED_S, process.resume)
             self._loop.later(self._latency_s(), _answer, reply, replies)
 
     def run(self, commands: Commands) -> Replies:

@@ -142,6 +142,7 @@ class World:
         self.keys = Keys()
         self.config = scenario.config(state_dir)
         self.chaos = chaos = Chaos(scenario)
+        chaos.on_long_pause = lambda: loop.later(1.0, self.start_engine)
         self.venue, self.account, gateway = build_exchange(
             scenario.seed,
             loop,
