@@ -95,7 +95,15 @@ class Joiner:
         rooms = await self._rooms(lease)
         lease_key = self._keys.lease(account)
         claim_store = ClaimStore(database, self._keys, lease_key)
-        stream = PlanStream(database, self._keys, self._clock, bsc_required=self._config.bsc_required)
+        stream = PlanStream(
+            database,
+            self._keys,
+            self._clock,
+            bsc_required=self._config.bsc_required,
+            cooldowns=rooms.cooldowns,
+        )
+        for symbol in self._config.symbols:
+            rooms.cooldowns.watch(symbol)
         group = await stream.ensure_group(rooms.mirror.floor)
         await restore(rooms.mirror, claim_store, lease.value, self._clock.now_ms())
         await self._restore(rooms, claim_store, stream)

@@ -54,8 +54,7 @@ class Questions:
         joined, symbol = self._joined, str(question["symbol"])
         side = PlanSide(question.get("side") or PlanSide.BUY)
         asked = Decimal(question["qty"]) if question.get("qty") else self._smallest(symbol)
-        joined.stream.cooling_symbols.add(symbol)  # someone else may have set its cooldown
-        operator = await joined.stream.operator_state()
+        operator = await joined.stream.operator_state(symbol)
         evidence = gather(self._plan(symbol, side, asked), joined.rooms, operator, PlanHistory())
         decision = decide(self._plan(symbol, side, asked), evidence, joined.rules.chain)
         return {

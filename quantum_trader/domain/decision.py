@@ -17,7 +17,8 @@ class Decision:
     """What was decided of a plan, when, under which config.
 
     ``allowed`` plans have a ``quantity`` (base asset) and go on to the claim. The others name the
-    ``gate`` and ``reason`` of the first denial in chain order. ``exposure`` is what an open would
+    ``gate`` and ``reason`` of the first denial in chain order, or of the first gate that could not
+    judge where none denied. ``exposure`` is what an open would
     claim; None for an exit. ``rotation`` names the position whose close would let the plan pass
     every gate, where the only thing in its way is a full house (SPEC 6.6).
     """

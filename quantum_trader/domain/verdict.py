@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -61,3 +61,14 @@ class Verdict:
             Mode(record["mode"]),
             record["evidence"],
         )
+
+
+def objection(verdicts: Iterable[Verdict], *, is_exit: bool) -> Verdict | None:
+    """Return the verdict that says why a plan is stopped; None where none stops it.
+
+    The first denial in chain order. A gate that could not judge stops an open as well, and names the
+    reason only where nothing was denied: an error is no denial (SPEC 5).
+    """
+    blocking = [verdict for verdict in verdicts if verdict.blocks(is_exit=is_exit)]
+    denials = (verdict for verdict in blocking if verdict.ruling is Ruling.DENY)
+    return next(denials, blocking[0] if blocking else None)

@@ -255,6 +255,7 @@ class Consumer:
         if isinstance(entry, Refused):
             await self._refuse(entry, delivery.stream_id)
             return
+        self._stream.cooldowns.watch(entry.symbol)
         await self._slots.acquire()
         self._active[entry.plan_id] = entry.content_hash
         self._in_hand.add(entry.stream_id)

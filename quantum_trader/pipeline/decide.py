@@ -13,7 +13,7 @@ from quantum_trader.domain.facts import POSITIONS
 from quantum_trader.domain.plan import Plan
 from quantum_trader.domain.reasons import Reason
 from quantum_trader.domain.trading import ZERO, Leg
-from quantum_trader.domain.verdict import Mode, Ruling, Verdict
+from quantum_trader.domain.verdict import Mode, Ruling, Verdict, objection
 from quantum_trader.gates import Gate
 
 
@@ -27,13 +27,13 @@ class Chain:
 
 
 def decide(plan: Plan, evidence: Evidence, chain: Chain) -> Decision:
-    """Let every gate judge ``plan``; the first that blocks, in chain order, names the reason."""
+    """Let every gate judge ``plan``; the first denial, in chain order, names the reason."""
     case = Case(plan, evidence, chain.terms)
     verdicts = tuple(_verdict(gate, case) for gate in chain.gates)
-    denial = next((verdict for verdict in verdicts if verdict.blocks(is_exit=case.is_exit)), None)
-    if denial is not None:
-        rotation = _rotation(case, chain, denial)
-        return _decision(case, chain, verdicts, gate=denial.gate, reason=denial.code, rotation=rotation)
+    stopped = objection(verdicts, is_exit=case.is_exit)
+    if stopped is not None:
+        rotation = _rotation(case, chain, stopped)
+        return _decision(case, chain, verdicts, gate=stopped.gate, reason=stopped.code, rotation=rotation)
     exposure = None if case.is_exit else _exposure(case)
     return _decision(case, chain, verdicts, allowed=True, exposure=exposure)
 

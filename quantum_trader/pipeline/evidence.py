@@ -23,6 +23,7 @@ from quantum_trader.positions.ledger import Ledger
 from quantum_trader.positions.live import LiveAccount
 from quantum_trader.positions.order_news import OrderNews
 from quantum_trader.positions.sent_orders import SentOrders
+from quantum_trader.stores.cooldown_watch import CooldownWatch
 from quantum_trader.stores.lease import Lease
 from quantum_trader.stores.mirror import Mirror
 from quantum_trader.stores.operator_state import OperatorState
@@ -52,6 +53,7 @@ class Rooms:
     order_news: OrderNews = field(default_factory=OrderNews)
     unresolved_since_ms: dict[str, int] = field(default_factory=dict)
     """Orders of unknown outcome, by client order id."""
+    cooldowns: CooldownWatch = field(default_factory=CooldownWatch)
 
 
 def gather(plan: Plan, rooms: Rooms, operator: OperatorState, history: PlanHistory | None) -> Evidence:

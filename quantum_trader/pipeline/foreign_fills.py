@@ -96,11 +96,9 @@ class ForeignFills:
         now_ms = self._clock.now_ms()
         forced = next((what for prefix, what in FORCED.items() if client_order_id.startswith(prefix)), "")
         if forced or client_order_id.startswith(WATCHDOG):
-            self._stream.cooling_symbols.add(
-                leg.symbol
-            )  # read from now on; a reading before it is set ends that
+            self._stream.cooldowns.cools(leg.symbol)  # a reading before it is set ends that
             await self._stops.cool_down(leg.symbol, COOLDOWN_S, forced or "bsc", now_ms)
-            self._stream.cooling_symbols.add(leg.symbol)
+            self._stream.cooldowns.cools(leg.symbol)
         if forced:
             await self._disarm.disarm(f"{forced} of {leg.key}")
         elif not client_order_id.startswith(WATCHDOG):

@@ -51,7 +51,7 @@ class Steps:
     opens: OpenSender
     exits: ExitSender
     settler: Settler
-    read_operator: Callable[[], Awaitable[OperatorState]]
+    read_operator: Callable[[str], Awaitable[OperatorState]]
     look_back: LookBack
     follow: Callable[[OrderState], Awaitable[OrderState]]
     rotation: RotationSaga
@@ -99,9 +99,8 @@ class Judge:
         plan = delivery.plan
         while True:
             await self.see(plan, delivery.delivered_ms)
-            operator = await self._fresh_operator(delivery.operator)
-            self._rules.obey(operator)
-            evidence = gather(plan, self._rooms, operator, delivery.history)
+            await self._heed_operator(delivery)
+            evidence = gather(plan, self._rooms, delivery.operator, delivery.history)
             if self._steps.rotation.is_withdrawn(plan):
                 return Ending(Ended.EXPIRED, Reason.EXPIRED.value, "intake", "its rotation is over")
             decision = self._decide(plan, evidence)
@@ -142,7 +141,13 @@ class Judge:
         return True
 
     async def _worth_another_look(self, delivery: InHand, decision: Decision) -> bool:
-        """Read the positions anew, once, before an exit is denied for what an older reading shows."""
+        """Look again before the denial of what an older reading shows, or leaves out.
+
+        The positions, once, for an exit. For a rotation the cooldown of its symbol: what is closed for a
+        plan that cools down is closed for nothing.
+        """
+        if decision.rotation is not None and not _knows_cooldown(delivery):
+            return await self._read_operator(delivery)
         if decision.intention.problem is None or not decision.is_exit or delivery.looked_again:
             return False
         delivery.looked_again = True
@@ -164,15 +169,25 @@ class Judge:
             await self._clock.sleep(IN_FLIGHT_PAUSE_S)
             failures = await refresh_stale(self._rooms, terms, plan.symbol)
 
-    async def _fresh_operator(self, operator: OperatorState) -> OperatorState:
-        """Read the operator keys again after a wait; an old reading stops opens by its age alone."""
-        if self._clock.now_ms() - operator.read_at_ms <= OPERATOR_AGE_MS_MAX:
-            return operator
+    async def _heed_operator(self, delivery: InHand) -> None:
+        """Read the operator keys again after a wait, and where no claim will look at the symbol's cooldown.
+
+        An old reading stops opens by its age alone.
+        """
+        if self._clock.now_ms() - delivery.operator.read_at_ms > OPERATOR_AGE_MS_MAX:
+            await self._read_operator(delivery)
+        self._rules.obey(delivery.operator)
+        if not self._rules.sends_orders and not _knows_cooldown(delivery):
+            await self._read_operator(delivery)
+
+    async def _read_operator(self, delivery: InHand) -> bool:
+        """Read the operator keys for the plan in hand; false without an answer."""
         try:
-            return await self._steps.read_operator()
+            delivery.operator = await self._steps.read_operator(delivery.plan.symbol)
         except RedisError as failed:
             log.warning("operator_keys_unread", error=str(failed))
-            return operator
+            return False
+        return True
 
     def _decide(self, plan: Plan, evidence: Evidence) -> Decision:
         decision = decide(plan, evidence, self._rules.chain)
@@ -214,12 +229,19 @@ class Judge:
     def _refused(self, decision: Decision, refusal: Refusal) -> Ending:
         if refusal.gate == "idempotency":
             return Ending(Ended.BLOCKED, Reason.DUPLICATE.value, refusal.gate, refusal.reason)
+        if refusal.reason == Reason.COOLDOWN_SYMBOL.value:
+            self._rooms.cooldowns.cools(decision.plan.symbol)
         return Ending.of_decision(decision, Ended.BLOCKED, refusal.reason, refusal.gate)
 
     def _deadline_ms(self, plan: Plan, decision: Decision) -> int:
         return plan.issued_at_ms + (
             self._rules.ages.exit_ms if decision.is_exit else self._rules.ages.open_ms
         )
+
+
+def _knows_cooldown(delivery: InHand) -> bool:
+    """Whether the operator keys were read with the cooldown of the plan's symbol among them."""
+    return delivery.plan.symbol in delivery.operator.symbols_read
 
 
 def _words(decision: Decision) -> str:

@@ -12,7 +12,7 @@ from quantum_trader.domain.intention import Effect
 from quantum_trader.domain.plan import Plan
 from quantum_trader.domain.reasons import Reason
 from quantum_trader.domain.result import Ended, Result, plain
-from quantum_trader.domain.verdict import Verdict
+from quantum_trader.domain.verdict import Verdict, objection
 from quantum_trader.pipeline.fate import Fate
 from quantum_trader.pipeline.intake import Refused
 
@@ -123,7 +123,7 @@ def _trace(plan: Plan, ending: Ending, config_hash: str) -> dict[str, Any]:
 
 def permit_p32(decision: Decision, now_ms: int) -> dict[str, Any]:
     """Return the record of the governor gates' verdict."""
-    denial = _first_denial(decision, GOVERNOR_GATES)
+    denial = _objection_of(decision, GOVERNOR_GATES)
     exposure = decision.exposure
     return {
         "allow": denial is None,
@@ -138,7 +138,7 @@ def permit_p32(decision: Decision, now_ms: int) -> dict[str, Any]:
 
 def permit_p33(decision: Decision, ledger_amt: str, now_ms: int) -> dict[str, Any]:
     """Return the record of the position gate's verdict; ``safe_qty`` is 0 for an open."""
-    denial = _first_denial(decision, (POSITION_GATE,))
+    denial = _objection_of(decision, (POSITION_GATE,))
     intention = decision.intention
     permit: dict[str, Any] = {
         "allow": denial is None,
@@ -155,12 +155,6 @@ def permit_p33(decision: Decision, ledger_amt: str, now_ms: int) -> dict[str, An
     return permit
 
 
-def _first_denial(decision: Decision, gates: tuple[str, ...]) -> Verdict | None:
-    return next(
-        (
-            verdict
-            for verdict in decision.verdicts
-            if verdict.gate in gates and verdict.blocks(is_exit=decision.is_exit)
-        ),
-        None,
-    )
+def _objection_of(decision: Decision, gates: tuple[str, ...]) -> Verdict | None:
+    spoken = (verdict for verdict in decision.verdicts if verdict.gate in gates)
+    return objection(spoken, is_exit=decision.is_exit)

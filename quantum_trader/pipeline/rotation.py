@@ -89,6 +89,8 @@ class RotationSaga:
             raise
         if refusal is not None:
             self._drop()
+            if refusal.reason == Reason.COOLDOWN_SYMBOL.value:
+                self._rooms.cooldowns.cools(plan.symbol)
             log.warning("rotation_refused", plan_id=plan.plan_id, gate=refusal.gate, reason=refusal.reason)
             return False
         log.info("rotation_lock_created", **rotation.as_record())

@@ -105,7 +105,7 @@ class PlanRunner:
         """
         async with self.lanes.hold(plan.symbol) as lane:
             now_ms = self._clock.now_ms()
-            operator = await self._steps.read_operator()
+            operator = await self._steps.read_operator(plan.symbol)
             delivery = InHand(plan, operator, now_ms, redelivered=True, state=PARKED)
             delivery.deadline_ms = now_ms + self._rules.ages.open_ms
             known = await self._look_back(delivery) or ending

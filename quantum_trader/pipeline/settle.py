@@ -241,9 +241,16 @@ class Settler:
                 outcome = Settled(await self._newest_epoch())
             if isinstance(outcome, Settled):
                 self._rooms.book.forget(settlement.seen_claims)
+                self._know_cooldowns(settlement)
             if isinstance(outcome, Settled) or settlement.expected_state == CLAIMED:
                 self._rooms.mirror.settle(settlement.plan_id, self._clock.now_ms(), _floor_of(outcome))
             return outcome
+
+    def _know_cooldowns(self, settlement: Settlement) -> None:
+        """Have the next plan know of a symbol's cooldown that was set with the result."""
+        for latch in settlement.latches:
+            if latch.symbol:
+                self._rooms.cooldowns.cools(latch.symbol)
 
     async def _leads_again(self) -> bool:
         """Take the lease back where nobody else has it: it ran out, or was lost with Redis' keys.

@@ -9,19 +9,28 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
+
+from redis.exceptions import ResponseError
 
 from quantum_trader.domain.facts import BscHealth, Latches, Policy
 from quantum_trader.stores.codec import decode
+from quantum_trader.stores.cooldown_watch import Asked
 from quantum_trader.stores.keys import Keys
+from quantum_trader.stores.lane import Command
 
 UNREADABLE = "unreadable"
+
+Answer = Any  # what the server says to one command: bytes, a number, None, or an error as a value
 
 
 @dataclass(frozen=True, slots=True)
 class OperatorState:
-    """One reading of all operator keys; ``read_at_ms`` is wall time."""
+    """One reading of all operator keys; ``read_at_ms`` is wall time.
+
+    Of other symbols than ``symbols_read`` it does not say whether they cool down.
+    """
 
     kill: str
     latches: Latches
@@ -29,58 +38,75 @@ class OperatorState:
     bsc: BscHealth
     read_at_ms: int
     dry_run: bool = False
+    symbols_read: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class OperatorKeys:
-    """Which keys one reading takes: the fixed ones and the symbol cooldowns believed to be set.
+    """Which keys one reading takes: the fixed ones and the cooldowns of the symbols ``asked``.
 
-    A cooldown that someone else sets is found by the claim, which looks at the plan's own symbol.
+    A key of another type than it should have stands there all the same: it answers GET with an error,
+    and counts for EXISTS.
     """
 
     keys: Keys
-    cooling_symbols: tuple[str, ...]
+    asked: Asked
 
-    @property
-    def names(self) -> list[str]:
-        """Keys for one MGET, in the order that ``parse`` expects."""
-        return [
-            self.keys.kill,
-            self.keys.safe_mode,
-            self.keys.cooldown_global,
-            self.keys.disarmed,
-            self.keys.bsc_health,
-            self.keys.dry_run,
-            *(self.keys.cooldown_symbol(symbol) for symbol in self.cooling_symbols),
-        ]
+    @cached_property
+    def commands(self) -> tuple[Command, ...]:
+        """The commands of one reading, in the order that ``parse`` expects."""
+        keys = self.keys
+        stops = (
+            keys.kill,
+            keys.safe_mode,
+            keys.cooldown_global,
+            keys.disarmed,
+            keys.bsc_health,
+            keys.dry_run,
+        )
+        together = [keys.cooldown_symbol(symbol) for symbol in self.asked.together]
+        return (
+            ("HGETALL", keys.policy),
+            *(("GET", name) for name in stops),
+            *(("EXISTS", keys.cooldown_symbol(symbol)) for symbol in self.asked.each),
+            *((("EXISTS", *together),) if together else ()),
+        )
 
-    def parse(
-        self,
-        values: Sequence[bytes | None],
-        policy: Mapping[bytes, bytes],
-        *,
-        bsc_required: bool,
-        now_ms: int,
-    ) -> OperatorState:
-        """Turn one MGET and one HGETALL into a reading; never raises."""
-        kill, safe_mode, cooldown_global, disarmed, bsc, dry_run, *cooling = values
+    def finds_more(self, answers: Sequence[Answer]) -> bool:
+        """Whether one of the symbols asked for together cools down; which one has to be asked for."""
+        return bool(self.asked.together) and answers[-1] != 0
+
+    def parse(self, answers: Sequence[Answer], *, bsc_required: bool, now_ms: int) -> OperatorState:
+        """Turn the answers to ``commands`` into a reading; never raises."""
+        policy, kill, safe_mode, cooldown_global, disarmed, bsc, dry_run, *cooling = answers
         return OperatorState(
             kill=_stop(kill),
             latches=Latches(
                 safe_mode=safe_mode is not None,
                 cooldown_global=cooldown_global is not None,
                 cooldown_symbols=frozenset(
-                    symbol
-                    for symbol, value in zip(self.cooling_symbols, cooling, strict=True)
-                    if value is not None
+                    symbol for symbol, count in zip(self.asked.each, cooling, strict=False) if count
                 ),
                 disarmed=_stop(disarmed),
             ),
-            policy=parse_policy(policy, now_ms),
+            policy=parse_policy(_fields(policy), now_ms),
             bsc=_parse_bsc(bsc, required=bsc_required),
             read_at_ms=now_ms,
             dry_run=dry_run is not None,
+            symbols_read=self.asked.symbols,
         )
+
+
+def is_wrong_type(answer: Answer) -> bool:
+    """Whether the server refused because a key of another type stands there."""
+    return isinstance(answer, ResponseError) and "WRONGTYPE" in str(answer)
+
+
+def _fields(answer: Answer) -> Mapping[bytes, bytes]:
+    """Return the fields of a hash, which come as a flat list over a lane; of no hash, no usable ones."""
+    if isinstance(answer, list):
+        return dict(zip(answer[::2], answer[1::2], strict=True))
+    return answer if isinstance(answer, Mapping) else {b"": b""}
 
 
 def parse_policy(raw: Mapping[bytes, bytes], now_ms: int) -> Policy:
@@ -117,9 +143,11 @@ def _validity_problem(until: str, now_ms: int) -> str:
     return "" if is_valid else f"expired at {until}"
 
 
-def _parse_bsc(raw: bytes | None, *, required: bool) -> BscHealth:
+def _parse_bsc(raw: bytes | Exception | None, *, required: bool) -> BscHealth:
     if raw is None:
         return BscHealth(required)
+    if isinstance(raw, Exception):
+        return BscHealth(required, UNREADABLE)
     try:
         health: Any = decode(raw)
         state, authority = str(health["state"]), str(health["authority"])
@@ -135,8 +163,10 @@ def _parse_bsc(raw: bytes | None, *, required: bool) -> BscHealth:
         return BscHealth(required, UNREADABLE)
 
 
-def _stop(value: bytes | None) -> str:
-    """Return the text of a stop; one that is set to nothing is set, and unreadable."""
+def _stop(value: bytes | Exception | None) -> str:
+    """Return the text of a stop; one that is set to nothing, or is no string, is set and unreadable."""
+    if isinstance(value, Exception):
+        return UNREADABLE
     return "" if value is None else _text(value) or UNREADABLE
 
 

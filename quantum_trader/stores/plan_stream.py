@@ -11,8 +11,9 @@ from redis.exceptions import ResponseError
 
 from quantum_trader.domain.clock import Clock
 from quantum_trader.stores.connection import Database
+from quantum_trader.stores.cooldown_watch import Asked, CooldownWatch
 from quantum_trader.stores.keys import CONSUMER, GROUP, Keys
-from quantum_trader.stores.operator_state import OperatorKeys, OperatorState
+from quantum_trader.stores.operator_state import OperatorKeys, OperatorState, is_wrong_type
 from quantum_trader.stores.results import entries_of
 from quantum_trader.stores.stream_ids import is_after, start_of
 
@@ -55,14 +56,23 @@ class GroupFound:
 class PlanStream:
     """Reads plans as the one consumer of the one group."""
 
-    def __init__(self, database: Database, keys: Keys, clock: Clock, *, bsc_required: bool) -> None:
+    def __init__(
+        self,
+        database: Database,
+        keys: Keys,
+        clock: Clock,
+        *,
+        bsc_required: bool,
+        cooldowns: CooldownWatch | None = None,
+    ) -> None:
         self._database = database
         self._redis = database.client
         self._keys = keys
         self._clock = clock
         self.bsc_required = bsc_required
         self._told_lost = 0
-        self.cooling_symbols: set[str] = set()
+        self.cooldowns = CooldownWatch() if cooldowns is None else cooldowns
+        self._operator_keys = OperatorKeys(keys, self.cooldowns.asked())
 
     async def reconnect(self) -> None:
         """Let go of idle connections: the next command goes to whoever answers at the address now."""
@@ -122,53 +132,60 @@ class PlanStream:
         """Wait up to ``BLOCK_MS`` for new plans; return them with the operator state of that moment.
 
         The state's reads are queued behind the blocking read on one connection, so they are taken
-        after the plans arrived and cost no further round trip. Only a cooldown that was set while
-        the read was waiting makes plans cost one: its key was not among those asked for.
+        after the plans arrived and cost no further round trip. Only a cooldown that nobody here knew
+        of makes the read cost one, once: then its symbol has to be found.
 
         Raises:
             RedisError: the server cannot answer, or has lost the group.
         """
-        operator_keys = OperatorKeys(self._keys, tuple(sorted(self.cooling_symbols)))
+        operator_keys, moment = self._keys_to_ask(), self.cooldowns.moment
         plans = self._keys.plans
         read_plans = (*READ_PLANS, count, "BLOCK", BLOCK_MS, "STREAMS", plans, ">")
-        reply, values, policy = await self._database.ask_blocking(
-            (read_plans, ("MGET", *operator_keys.names), ("HGETALL", self._keys.policy))
-        )
-        for answer in (reply, values):
-            if isinstance(answer, Exception):
-                raise answer
+        reply, *answers = await self._database.ask_blocking((read_plans, *operator_keys.commands))
+        if isinstance(reply, Exception):
+            raise reply
         deliveries = [Delivery(name, fields) for name, fields in entries_of(reply)]
-        if deliveries and not self.cooling_symbols <= set(operator_keys.cooling_symbols):
+        if deliveries and self.cooldowns.knows_more_than(operator_keys.asked):
             return deliveries, await self.operator_state()
-        return deliveries, self._parse(operator_keys, values, policy)
+        return deliveries, await self._state(operator_keys, answers, moment)
 
-    async def operator_state(self) -> OperatorState:
-        """Read the operator keys by themselves."""
-        operator_keys = OperatorKeys(self._keys, tuple(sorted(self.cooling_symbols)))
+    async def operator_state(self, symbol: str = "") -> OperatorState:
+        """Read the operator keys by themselves, the cooldown of ``symbol`` in any case."""
+        if symbol:
+            self.cooldowns.watch(symbol)
+        operator_keys, moment = self._keys_to_ask(), self.cooldowns.moment
+        return await self._state(operator_keys, await self._ask(operator_keys), moment)
+
+    def _keys_to_ask(self) -> OperatorKeys:
+        asked = self.cooldowns.asked()
+        if self._operator_keys.asked is not asked:
+            self._operator_keys = OperatorKeys(self._keys, asked)
+        return self._operator_keys
+
+    async def _ask(self, operator_keys: OperatorKeys) -> list[Any]:
         pipeline = self._redis.pipeline(transaction=False)
-        pipeline.mget(operator_keys.names)
-        pipeline.hgetall(self._keys.policy)
-        values, policy = await pipeline.execute(raise_on_error=False)
-        if isinstance(values, Exception):
-            raise values
-        return self._parse(operator_keys, values, policy)
+        for command in operator_keys.commands:
+            pipeline.execute_command(*command)
+        answers: list[Any] = await pipeline.execute(raise_on_error=False)
+        return answers
 
-    def _parse(self, operator_keys: OperatorKeys, values: Any, policy: Any) -> OperatorState:
+    async def _state(self, operator_keys: OperatorKeys, answers: list[Any], moment: int) -> OperatorState:
+        """Turn ``answers`` into a reading; where a watched symbol was found to cool, find out which."""
+        _raise_errors(answers)
+        if operator_keys.finds_more(answers):
+            moment = self.cooldowns.moment
+            operator_keys = OperatorKeys(self._keys, Asked(each=tuple(operator_keys.asked.symbols)))
+            _raise_errors(answers := await self._ask(operator_keys))
         now_ms = self._clock.now_ms()
-        if isinstance(policy, ResponseError):  # a key of another kind stands there: no usable policy
-            policy = {b"": b""}
-        if isinstance(policy, list):
-            policy = dict(zip(policy[::2], policy[1::2], strict=True))
-        state = operator_keys.parse(values, policy, bsc_required=self.bsc_required, now_ms=now_ms)
-        ended = set(operator_keys.cooling_symbols) - state.latches.cooldown_symbols
-        self.cooling_symbols -= ended  # what was added while this reading was under way stays
+        state = operator_keys.parse(answers, bsc_required=self.bsc_required, now_ms=now_ms)
+        self.cooldowns.learn(operator_keys.asked.each, state.latches.cooldown_symbols, moment)
         return state
 
     async def load_cooling_symbols(self) -> None:
         """Find the symbol cooldowns that are set, at start."""
         prefix = self._keys.cooldown_symbol("")
         async for name in self._redis.scan_iter(match=prefix + "*", count=500):
-            self.cooling_symbols.add(name.decode(errors="replace").removeprefix(prefix))
+            self.cooldowns.cools(name.decode(errors="replace").removeprefix(prefix))
 
     async def bury(self, delivery: Delivery, reason: str) -> None:
         """Move an entry that is no plan to the dead letters and acknowledge it, in one step."""
@@ -243,6 +260,13 @@ class PlanStream:
         about: Any = await self._redis.xinfo_stream(self._keys.plans)
         groups: Any = await self._redis.xinfo_groups(self._keys.plans)
         return about, next((group for group in groups if group["name"] == GROUP.encode()), None)
+
+
+def _raise_errors(answers: list[Any]) -> None:
+    """Raise the first error that is the server's, not a key's: one of another type says what it says."""
+    for answer in answers:
+        if isinstance(answer, Exception) and not is_wrong_type(answer):
+            raise answer
 
 
 def _trimmed_unseen(about: Mapping[str, Any], group: Mapping[str, Any]) -> int:

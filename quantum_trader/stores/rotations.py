@@ -85,6 +85,10 @@ class RotationStore:
             keys.plan(plan.plan_id),
             keys.plans,
             keys.governor_events,
+            keys.disarmed,
+            keys.safe_mode,
+            keys.cooldown_global,
+            keys.cooldown_symbol(plan.symbol),
         ]
         parked = {
             "parked": True,

@@ -24,6 +24,11 @@ class Latch:
     ttl_s: int
     event: Mapping[str, str]
 
+    @property
+    def symbol(self) -> str:
+        """The symbol whose opens it stops; "" for every one."""
+        return self.event.get("symbol", "")
+
 
 @dataclass(frozen=True, slots=True)
 class MarginFailure:

@@ -117,8 +117,15 @@ async def test_inc_46_a_fact_that_cannot_be_read_blocks_an_open_and_no_exit(
         setattr(rooms.account if attribute == "account" else rooms.market, attribute, None)
         blocked = await running.open("ADAUSDT", qty=100)
         assert (blocked["decision"], blocked["executed"]) == ("BLOCKED", "false")
-        assert blocked["reason"] in ("evidence_missing", "mark_price_unavailable")
+        assert blocked["reason"] == ("mark_price_unavailable" if attribute == "marks" else "evidence_missing")
         assert (await running.close())["decision"] == "FILLED"
+
+
+async def test_a_symbol_off_the_allowlist_is_named_as_such_with_every_gate_on(tmp_path: Path) -> None:
+    async with house(tmp_path, symbols=("XRPUSDT",)) as running:
+        await running.redis.hset(running.keys.policy, "universe_symbols", '["XRPUSDT", "ADAUSDT"]')
+        result = await running.open("ADAUSDT", qty=100)
+        assert (result["gate"], result["reason"]) == ("position_sanity", "symbol_not_allowed")
 
 
 @pytest.mark.parametrize("mode", ["testnet", "dry_run"])

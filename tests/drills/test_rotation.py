@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.house import House, engine, exchange, house, trace_of, until, weaken
+from support.house import House, engine, exchange, house, trace_of, until, unwatch, weaken
 
 from quantum_trader.concurrency import end_tasks
 from quantum_trader.exchange.simulator import FaultKind
@@ -75,6 +75,30 @@ async def test_no_rotation_without_every_other_gate_passing(full: House) -> None
     assert too_large["reason"] == "notional_per_trade_exceeded"
     assert "active_slots_full" in {v["code"] for v in trace_of(too_large)["verdicts"]}
     assert await full.events("ROTATION_LOCK_CREATED") == []
+
+
+@pytest.mark.parametrize("watched", [True, False], ids=["watched", "new symbol"])
+async def test_no_rotation_for_a_candidate_whose_symbol_cools_down(full: House, watched: bool) -> None:
+    if not watched:
+        await unwatch(full)
+    await full.redis.set("quantum:safety:cooldown_symbol:SOLUSDT", "1")
+    cooling = await full.open("SOLUSDT", qty="0.5")
+    assert (cooling["gate"], cooling["reason"]) == ("rate_limit", "cooldown_symbol")
+    assert await full.events("ROTATION_LOCK_CREATED") == []
+    assert len(await symbols_held(full)) == 3
+    await full.redis.delete("quantum:safety:cooldown_symbol:SOLUSDT")
+    assert (await full.open("SOLUSDT", qty="0.5"))["decision"] == "FILLED"
+
+
+async def test_no_rotation_after_a_margin_failure_of_the_candidates_symbol(tmp_path: Path) -> None:
+    async with house(tmp_path, gates=THREE_SLOTS, settings={"balance_usdt": 100}) as running:
+        await fill(running)
+        short = await running.open("SOLUSDT", qty="0.9", leverage="1")
+        assert short["reason"] == "insufficient_margin"
+        await running.redis.delete("quantum:safety:cooldown_global")
+        cooling = await running.open("SOLUSDT", qty="0.1")
+        assert (cooling["gate"], cooling["reason"]) == ("rate_limit", "cooldown_symbol")
+        assert await running.events("ROTATION_LOCK_CREATED") == []
 
 
 async def test_a_candidate_must_be_more_confident_where_both_are_known(tmp_path: Path) -> None:

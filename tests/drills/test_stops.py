@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.house import House, house
+from support.house import House, house, unwatch
 
 
 async def test_inc_40_the_kill_switch_set_with_a_plain_client_stops_the_next_plan(running: House) -> None:
@@ -58,6 +58,40 @@ async def test_inc_42_each_latch_stops_an_order_and_its_deletion_frees_the_next(
     assert (await running.close("ADAUSDT"))["decision"] == "FILLED"
     await running.redis.delete(key)
     assert (await running.open("XRPUSDT"))["decision"] == "FILLED"
+
+
+@pytest.mark.parametrize("watched", [True, False], ids=["watched", "new symbol"])
+async def test_where_nothing_is_claimed_a_symbols_cooldown_stops_all_the_same(
+    running: House, watched: bool
+) -> None:
+    await running.redis.set("quantum:safety:dry_run", "1")
+    assert (await running.open())["decision"] == "DRY_RUN"
+    if not watched:
+        await unwatch(running)
+    await running.redis.set("quantum:safety:cooldown_symbol:XRPUSDT", "1")
+    result = await running.open()
+    assert (result["decision"], result["gate"], result["reason"]) == (
+        "BLOCKED",
+        "rate_limit",
+        "cooldown_symbol",
+    )
+    assert result["would_execute"] == "false"
+
+
+@pytest.mark.parametrize("mode", ["testnet", "dry_run"])
+@pytest.mark.parametrize(
+    ("key", "gate", "reason"), [("quantum:kill", "kill_switch", "kill_switch_active"), *LATCHES]
+)
+async def test_a_stop_of_the_wrong_type_stops_opens_in_every_mode_and_no_exit(
+    running: House, key: str, gate: str, reason: str, mode: str
+) -> None:
+    await running.open("ADAUSDT", qty=100)
+    if mode == "dry_run":
+        await running.redis.set("quantum:safety:dry_run", "1")
+    await running.redis.hset(key, "value", "1")
+    result = await running.open("XRPUSDT")
+    assert (result["decision"], result["gate"], result["reason"]) == ("BLOCKED", gate, reason)
+    assert (await running.close("ADAUSDT"))["decision"] == ("FILLED" if mode == "testnet" else "DRY_RUN")
 
 
 async def test_the_claim_sees_a_kill_that_came_after_the_evidence(running: House) -> None:

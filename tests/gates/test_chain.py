@@ -237,6 +237,33 @@ def test_one_broken_gate_does_not_take_the_verdicts_of_the_others_along() -> Non
     assert decision.gate == "broken"
 
 
+def test_a_denial_names_the_reason_before_a_gate_that_could_not_judge() -> None:
+    """Without a mark price margin and caps cannot be judged, and the ninth gate says what is missing."""
+    decision = judged(plan(), without(evidence(), facts.MARK_PRICE))
+    assert objections(decision) == [
+        ("margin_guard", "evidence_missing"),
+        ("fund_caps", "evidence_missing"),
+        ("exchange_sizing", "mark_price_unavailable"),
+    ]
+    assert (decision.gate, decision.reason) == ("exchange_sizing", "mark_price_unavailable")
+
+
+def test_a_symbol_of_which_nothing_is_kept_is_denied_for_not_being_allowed() -> None:
+    known = without(evidence(), facts.REGIME, facts.LEVERAGE)  # kept for the config's symbols
+    decision = judged(plan(), known, allowed_symbols=frozenset(OTHERS))
+    assert objections(decision) == [
+        ("margin_guard", "evidence_missing"),
+        ("active_slots", "evidence_missing"),
+        ("position_sanity", "symbol_not_allowed"),
+    ]
+    assert (decision.gate, decision.reason) == ("position_sanity", "symbol_not_allowed")
+
+
+def test_where_nothing_is_denied_the_first_gate_that_could_not_judge_names_the_reason() -> None:
+    decision = judged(plan(), without(evidence(), facts.ACCOUNT, facts.REGIME))
+    assert (decision.gate, decision.reason) == ("margin_guard", "evidence_missing")
+
+
 # -- purity
 
 

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from support.cases import NOW_MS, SYMBOL, exit_plan, leg
+from support.claims import settlement
 
 from quantum_trader.domain.order import OrderState, OrderStatus
 from quantum_trader.domain.result import Ended
@@ -20,8 +21,9 @@ from quantum_trader.positions.claim_book import ClaimBook
 from quantum_trader.positions.ledger import Ledger, LedgerEntry
 from quantum_trader.stores.claims import PlanRecord, StoredOrder
 from quantum_trader.stores.connection import RedisError
+from quantum_trader.stores.cooldown_watch import CooldownWatch
 from quantum_trader.stores.keys import Keys
-from quantum_trader.stores.settlement import NotSettled, Settled, Settlement
+from quantum_trader.stores.settlement import Latch, NotSettled, Settled, Settlement
 
 
 class SlowStore:
@@ -120,3 +122,14 @@ async def test_a_fill_that_is_settled_again_after_redis_lost_its_settlement_coun
     await writes.end_claimed(*sold(1, 3))
     assert rooms.ledger[leg()].position_amt == 7
     assert [one.ledger["position_amt"] for one in store.written] == ["7"]
+
+
+async def test_a_symbols_cooldown_is_known_with_the_settlement_that_sets_it() -> None:
+    store = SlowStore()
+    store.may_write.set()
+    desk, rooms = settler(store)
+    rooms.cooldowns = CooldownWatch()
+    cooldown = Latch("quantum:safety:cooldown_symbol:SOLUSDT", 300, {"symbol": "SOLUSDT"})
+    of_all = Latch("quantum:safety:cooldown_global", 300, {"symbol": ""})
+    await desk._write(settlement(latches=(cooldown, of_all)))
+    assert rooms.cooldowns.asked().each == ("SOLUSDT",)

@@ -1,19 +1,25 @@
 """Operator keys are read so that whatever cannot be read stops opens, and reading never raises."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from redis.exceptions import ResponseError
 from support.cases import NOW_MS
 
+from quantum_trader.stores.cooldown_watch import Asked
 from quantum_trader.stores.keys import Keys
 from quantum_trader.stores.operator_state import OperatorKeys, OperatorState, parse_policy
 
-NOBODY_COOLS = OperatorKeys(Keys(), ())
+NOBODY_COOLS = OperatorKeys(Keys(), Asked())
+WRONG_TYPE = ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value")
 
 
-def parsed(*values: bytes | None, cooling: tuple[str, ...] = (), required: bool = True) -> OperatorState:
-    return OperatorKeys(Keys(), cooling).parse(
-        (*values[:5], None, *values[5:]), {}, bsc_required=required, now_ms=NOW_MS
+def parsed(*answers: Any, each: tuple[str, ...] = (), required: bool = True) -> OperatorState:
+    """Read the answers about kill, safe mode, global cooldown, disarm and BSC, then of each symbol."""
+    return OperatorKeys(Keys(), Asked(each)).parse(
+        ({}, *answers[:5], None, *answers[5:]), bsc_required=required, now_ms=NOW_MS
     )
 
 
@@ -39,10 +45,18 @@ def test_a_kill_switch_or_a_disarm_that_is_set_to_nothing_is_still_set() -> None
 
 
 def test_a_latch_holds_whatever_its_value() -> None:
-    state = parsed(None, b"", b"0", None, None, b"1", None, cooling=("SOLUSDT", "BTCUSDT"))
+    state = parsed(None, b"", b"0", None, None, 1, 0, each=("SOLUSDT", "BTCUSDT"))
     assert state.latches.safe_mode
     assert state.latches.cooldown_global
     assert state.latches.cooldown_symbols == {"SOLUSDT"}
+    assert state.symbols_read == {"SOLUSDT", "BTCUSDT"}
+
+
+def test_a_stop_that_is_no_string_is_set_and_unreadable() -> None:
+    state = parsed(*[WRONG_TYPE] * 5)
+    assert (state.kill, state.latches.disarmed, state.bsc.state) == ("unreadable",) * 3
+    assert state.latches.safe_mode
+    assert state.latches.cooldown_global
 
 
 @pytest.mark.parametrize("health", [b"", b"{", b"[]", b"7", b'"OK"', b"{}", b'{"state":"OK"}', b"\xff"])
@@ -99,13 +113,13 @@ def test_a_policy_is_valid_before_its_end_and_without_one(until: bytes) -> None:
 
 
 @given(
-    st.lists(st.one_of(st.none(), st.binary(max_size=20)), min_size=6, max_size=6),
+    st.lists(st.one_of(st.none(), st.binary(max_size=20), st.just(WRONG_TYPE)), min_size=6, max_size=6),
     st.dictionaries(
         st.sampled_from([b"universe_symbols", b"valid_until_epoch", b"policy_version"]),
         st.one_of(st.binary(max_size=12), st.decimals().map(lambda one: str(one).encode())),
     ),
 )
 @settings(max_examples=200, deadline=None)
-def test_reading_never_raises(values: list[bytes | None], raw: dict[bytes, bytes]) -> None:
-    state = NOBODY_COOLS.parse(values, raw, bsc_required=True, now_ms=NOW_MS)
+def test_reading_never_raises(values: list[Any], raw: dict[bytes, bytes]) -> None:
+    state = NOBODY_COOLS.parse((raw, *values), bsc_required=True, now_ms=NOW_MS)
     assert state.kill or values[0] is None

@@ -9,6 +9,7 @@ import pytest
 from support.clock import HandClock
 
 from quantum_trader.stores.connection import Database
+from quantum_trader.stores.cooldown_watch import WATCHED_MAX, Asked, CooldownWatch
 from quantum_trader.stores.keys import CONSUMER, GROUP, Keys
 from quantum_trader.stores.plan_stream import PlanStream
 from quantum_trader.stores.stream_ids import id_before, is_after, is_stream_id, start_of
@@ -83,12 +84,64 @@ async def test_a_cooldown_that_was_set_while_the_read_waited_is_known_with_the_p
     await stream.ensure_group()
     reading = asyncio.create_task(stream.read())
     await asyncio.sleep(0)  # its keys are chosen
-    stream.cooling_symbols.add("XRPUSDT")
+    stream.cooldowns.cools("XRPUSDT")
     await database.client.set(keys.cooldown_symbol("XRPUSDT"), "1", ex=60)
     await fill(database, keys, 1)
     deliveries, operator = await reading
     assert len(deliveries) == 1
     assert operator.latches.cooldown_symbols == {"XRPUSDT"}
+
+
+@pytest.mark.parametrize("kind", ["string", "list"])
+async def test_a_cooldown_that_anyone_sets_on_a_watched_symbol_is_known_with_the_next_plan(
+    database: Database, keys: Keys, stream: PlanStream, kind: str
+) -> None:
+    await stream.ensure_group()
+    for symbol in ("ADAUSDT", "XRPUSDT"):
+        stream.cooldowns.watch(symbol)
+    reading = asyncio.create_task(stream.read())
+    await asyncio.sleep(0)  # its keys are chosen
+    cooldown = keys.cooldown_symbol("XRPUSDT")
+    await (database.client.set(cooldown, "1") if kind == "string" else database.client.lpush(cooldown, "1"))
+    await fill(database, keys, 1)
+    _, operator = await reading
+    assert operator.latches.cooldown_symbols == {"XRPUSDT"}
+    assert operator.symbols_read == {"ADAUSDT", "XRPUSDT"}
+    assert stream.cooldowns.asked() == Asked(each=("XRPUSDT",), together=("ADAUSDT",))
+    await database.client.delete(cooldown)
+    assert (await stream.operator_state()).latches.cooldown_symbols == frozenset()
+    assert stream.cooldowns.asked() == Asked(together=("ADAUSDT", "XRPUSDT"))
+
+
+async def test_a_kill_switch_of_the_wrong_type_is_unreadable(
+    database: Database, keys: Keys, stream: PlanStream
+) -> None:
+    await stream.ensure_group()
+    await database.client.hset(keys.kill, "value", "1")
+    _, operator = await stream.read()
+    assert operator.kill == (await stream.operator_state()).kill == "unreadable"
+
+
+def test_a_reading_from_before_a_cooldown_does_not_end_it() -> None:
+    watch = CooldownWatch()
+    watch.cools("XRPUSDT")
+    asked, moment = watch.asked(), watch.moment
+    watch.cools("XRPUSDT")  # set anew while the reading was under way
+    watch.learn(asked.each, frozenset(), moment)
+    assert watch.asked().each == ("XRPUSDT",)
+    watch.learn(asked.each, frozenset(), watch.moment)
+    assert watch.asked().each == ()
+
+
+def test_of_many_symbols_the_newest_are_watched() -> None:
+    watch = CooldownWatch()
+    for number in range(WATCHED_MAX + 10):
+        watch.watch("FIRSTUSDT")
+        watch.watch(f"COIN{number}USDT")
+    watched = watch.asked().symbols
+    assert len(watched) == WATCHED_MAX
+    assert watched >= {"FIRSTUSDT", f"COIN{WATCHED_MAX + 9}USDT"}
+    assert "COIN0USDT" not in watched
 
 
 async def test_plans_that_others_trimmed_unseen_are_told_once(

@@ -293,6 +293,14 @@ async def weaken(running: House, symbol: str) -> None:
     await until(read, 20, f"the loss on {symbol}")
 
 
+async def unwatch(running: House) -> None:
+    """Have the next plan delivered by a reading that asks for no symbol's cooldown, as of a new symbol."""
+    watch = running.app._joined.rooms.cooldowns  # type: ignore[union-attr]
+    watch._recent.clear()
+    watch._asked = None
+    await asyncio.sleep(0.3)  # the read under way was asked for before, and has its end
+
+
 LOG_LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \[")
 
 

@@ -167,6 +167,10 @@ class Checks:
     def on_script(self, text: str, keys: list[bytes], args: list[bytes], reply: Any) -> None:
         if text.startswith("-- Claim:") and reply == [b"ok"]:
             self._on_claim(keys, args)
+        if text.startswith("-- Rotate:") and reply == [b"ok"]:
+            stops = [self._server.peek(key) for key in keys[8:]]
+            if any(stop is not None for stop in stops):
+                self.fail("rotation_latches", f"a rotation began while a latch was set: {stops!r}")
 
     def _on_claim(self, keys: list[bytes], args: list[bytes]) -> None:
         self.claims += 1
