@@ -56,7 +56,12 @@ class Reconciler:
         differences = self._rooms.ledger.differences(reading.value, self._clock.now_ms(), busy_symbols=busy)
         failures = [await self._settle_difference(leg, differences[leg]) for leg in sorted(differences)]
         await self._store_again()
-        await self._store.write_snapshots(reading.value, self._rooms.account.leverages, reading.read_at_ms)
+        await self._store.write_snapshots(
+            reading.value,
+            self._rooms.account.leverages,
+            reading.read_at_ms,
+            flat=sorted(set(self._rooms.ledger.amounts()) - set(reading.value)),
+        )
         for failed in failures:
             if failed is not None:
                 raise failed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from quantum_trader.domain.result import plain
@@ -62,10 +62,13 @@ class PositionStore:
         await self._redis.hset(self._keys.ledger(leg.key), mapping=mapping)
 
     async def write_snapshots(
-        self, positions: Positions, leverages: Mapping[str, int], read_at_ms: int
+        self, positions: Positions, leverages: Mapping[str, int], read_at_ms: int, *, flat: Iterable[Leg]
     ) -> None:
-        """Write the exchange's view of every live position, for operators to read."""
-        pipeline = self._redis.pipeline(transaction=False)
+        """Write the exchange's view of every live position, and forget that of legs that are ``flat``."""
+        pipeline = self._redis.pipeline(transaction=True)
+        known = [self._keys.snapshot(leg.key) for leg in (*flat, *positions)]
+        if known:
+            pipeline.delete(*known)  # whatever stood there, of whatever type
         for leg, held in positions.items():
             name = self._keys.snapshot(leg.key)
             pipeline.hset(
@@ -82,10 +85,6 @@ class PositionStore:
             )
             pipeline.expire(name, SNAPSHOT_TTL_S)
         await pipeline.execute()
-
-
-def _text(value: bytes) -> str:
-    return value.decode(errors="replace")
 
 
 def _leg_in(name: bytes, prefix: str) -> Leg | None:

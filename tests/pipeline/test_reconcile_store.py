@@ -26,7 +26,7 @@ class Store:
     async def keep(self, of: Leg, fields: Mapping[str, str]) -> None:
         self.kept[of] = fields["position_amt"]
 
-    async def write_snapshots(self, *_: object) -> None:
+    async def write_snapshots(self, *_: object, **__: object) -> None:
         """Nobody looks."""
 
 
