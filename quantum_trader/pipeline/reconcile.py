@@ -121,7 +121,12 @@ class Reconciler:
     def _still_shows(self, leg: Leg, entry: LedgerEntry) -> bool:
         """Whether the newest reading has what was about to be adopted; else the next turn sees to it."""
         reading = self._rooms.account.positions
-        return reading is not None and reading.value.amount(leg) == entry.position_amt
+        if reading is None:
+            return False
+        held = reading.value.get(leg)
+        if held is None:
+            return entry.position_amt == 0
+        return (held.amount, held.entry_price) == (entry.position_amt, entry.avg_entry_price)
 
     def is_busy(self, symbol: str) -> bool:
         """Whether an order of ours may be under way on ``symbol``."""

@@ -16,6 +16,7 @@ from quantum_trader.positions.live import entry_after
 
 SOURCE_FILL = "fill"  # a fill of ours opened what the leg holds
 SOURCE_EXCHANGE = "exchange"  # somebody else did, and it was adopted
+ENTRY_TOLERANCE = Decimal("0.0001")  # of the entry price
 DIGITS_MAX = 30
 COUNTED_MAX = 10_000
 
@@ -164,8 +165,19 @@ class Ledger:
         return {
             leg: _adopt(self[leg], positions.get(leg), now_ms)
             for leg in legs
-            if leg in self._contested or self[leg].position_amt != positions.amount(leg)
+            if leg in self._contested or _differs(self[leg], positions.get(leg))
         }
+
+
+def _differs(entry: LedgerEntry, held: Position | None) -> bool:
+    """Whether the exchange shows another amount, or entry price, than the ledger has.
+
+    At the same amount another price says that the position was closed and opened again, or that a
+    fill was told at a rounded price. Below the tolerance both have rounded the same price.
+    """
+    if held is None or entry.position_amt != held.amount:
+        return entry.position_amt != (held.amount if held is not None else 0)
+    return abs(entry.avg_entry_price - held.entry_price) > held.entry_price * ENTRY_TOLERANCE
 
 
 def _adopt(entry: LedgerEntry, held: Position | None, now_ms: int) -> LedgerEntry:
