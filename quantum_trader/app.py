@@ -28,6 +28,7 @@ from quantum_trader.exchange.simulator import AccountSettings, EmbeddedExchange,
 from quantum_trader.garbage import QuietGarbage
 from quantum_trader.housekeeping import Housekeeping
 from quantum_trader.joining import Joined, Joiner
+from quantum_trader.pipeline.former_orders import remember_former_orders
 from quantum_trader.pipeline.upkeep import Upkeep
 from quantum_trader.reload import Reloader
 from quantum_trader.stores import archive, mirror
@@ -328,6 +329,8 @@ class App:
                 logger.warning("first_read_failed", error=str(failed))
             elif isinstance(failed, BaseException):
                 raise failed
+        if joined.is_first_life:
+            await remember_former_orders(joined.exchange.account, rooms, self.config.symbols)
         try:
             await joined.reconciler.reconcile()
         except ExchangeError as failed:

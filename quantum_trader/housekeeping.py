@@ -16,6 +16,7 @@ from quantum_trader.domain.facts import BscHealth
 from quantum_trader.garbage import collect_when_idle
 from quantum_trader.joining import Joined
 from quantum_trader.loop_lag import LoopLag
+from quantum_trader.pipeline.order_probing import OrderProbing
 from quantum_trader.pipeline.upkeep import Chore
 from quantum_trader.questions import LOOK_EVERY_S, Questions
 from quantum_trader.stores.codec import encode
@@ -36,6 +37,7 @@ KLINES_EVERY_S = 300.0
 CLOCK_EVERY_S = 600.0
 TRIM_EVERY_S = 30.0
 GARBAGE_EVERY_S = 60.0
+ORDER_PROBE_EVERY_S = 60.0
 
 logger = structlog.get_logger()
 
@@ -73,10 +75,15 @@ class Housekeeping:
             Chore("rules", RULES_EVERY_S, rooms.market.refresh_rules),
             Chore("klines", KLINES_EVERY_S, self.refresh_klines),
             Chore("clock", CLOCK_EVERY_S, self._measure_clock),
+            Chore("order probe", ORDER_PROBE_EVERY_S, self._order_probing().ask),
             Chore("questions", LOOK_EVERY_S, Questions(joined, self._keys, self._clock).answer_all),
             Chore("garbage", GARBAGE_EVERY_S, self._collect_garbage),
             Chore("trim", TRIM_EVERY_S, lambda: joined.stream.trim(self._config.streams.plans_kept)),
         ]
+
+    def _order_probing(self) -> OrderProbing:
+        joined = self._joined
+        return OrderProbing(joined.exchange.probe, joined.rooms, lambda: self._config.symbols)
 
     async def _collect_garbage(self) -> None:
         collect_when_idle(lambda: self._joined.consumer.in_flight)
@@ -99,9 +106,7 @@ class Housekeeping:
         if self._may_wait(joined.rooms.account.trusted_positions, POSITIONS_EVERY_S):
             return
         await joined.rooms.account.refresh_positions()
-        if not joined.rooms.keys_accepted:
-            joined.rooms.keys_accepted = True
-            logger.info("keys_accepted_again")
+        joined.rooms.keys.read_accepted()
         await joined.reconciler.reconcile()
 
     async def _refresh_account(self) -> None:
@@ -197,7 +202,7 @@ def _missing_facts(joined: Joined) -> list[str]:
     rooms = joined.rooms
     facts = {
         "lease": rooms.lease.is_held,
-        "api key": rooms.keys_accepted,
+        "api key": rooms.keys.is_complete,
         "clock offset": rooms.server_clock.is_measured,
         "positions": rooms.account.positions is not None,
         "account": rooms.account.account is not None,

@@ -66,6 +66,8 @@ class Joined:
     lease: Lease
     account: str
     exchange_url: str
+    is_first_life: bool
+    """Whether ``state_dir`` knows of no order: the engine is new, or its state was replaced."""
 
 
 class Joiner:
@@ -93,6 +95,7 @@ class Joiner:
         """Restore what a former life left, and put every part in its place."""
         database, exchange = self._database, self._exchange
         rooms = await self._rooms(lease)
+        is_first_life = not (rooms.sent_orders_ms or rooms.mirror.unsettled or rooms.mirror.floor)
         lease_key = self._keys.lease(account)
         claim_store = ClaimStore(database, self._keys, lease_key)
         stream = PlanStream(
@@ -159,6 +162,7 @@ class Joiner:
             lease=lease,
             account=account,
             exchange_url=exchange_url,
+            is_first_life=is_first_life,
         )
 
     def _streams(self, rooms: Rooms, reconciler: Reconciler, foreign_fills: ForeignFills) -> LiveStreams:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from quantum_trader.domain.order import AccountTrade, OrderState
 from quantum_trader.domain.trading import Account, Leg, Position, Positions, PositionSide
 from quantum_trader.exchange.endpoints import (
     ACCOUNT,
     ACCOUNT_CONFIG,
+    ALL_ORDERS,
     BALANCE,
     ORDER,
     POSITION_RISK,
@@ -25,6 +27,7 @@ from quantum_trader.exchange.trades import trades_since
 
 _NO_SUCH_ORDER = -2013
 _BAD_REQUEST = 400
+_ORDER_ROWS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +123,11 @@ class BinanceAccount:
             raise ReplyUnreadable(str(ORDER), "symbol", "is another order's")
         return state
 
+    async def newest_orders(self, symbol: str) -> Sequence[OrderState]:
+        """The newest orders of ``symbol``, a thousand at most, oldest first. Raises ``ExchangeError``."""
+        params = (("symbol", symbol), ("limit", str(_ORDER_ROWS)))
+        return _orders(str(ALL_ORDERS), await self._reader.read(ALL_ORDERS, params))
+
     async def trades(self, symbol: str, since_ms: int) -> Sequence[AccountTrade]:
         """Every fill of ``symbol`` since ``since_ms``, oldest first. Raises ``ExchangeError``."""
         return await trades_since(self._reader, symbol, since_ms, self._server_clock.signing_time_ms())
@@ -132,6 +140,12 @@ class BinanceAccount:
             multi_assets_margin=row.truth("multiAssetsMargin"),
             hedge_mode=row.truth("dualSidePosition"),
         )
+
+
+def _orders(endpoint: str, content: Any) -> list[OrderState]:
+    if not isinstance(content, list):
+        raise ReplyUnreadable(endpoint, "body", "is no array")
+    return [order_state(endpoint, row) for row in content]
 
 
 def _position(row: Row) -> Position:

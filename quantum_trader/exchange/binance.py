@@ -10,6 +10,7 @@ from quantum_trader.exchange.account import BinanceAccount
 from quantum_trader.exchange.entry_port import RestEntryPort
 from quantum_trader.exchange.exit_port import RestExitPort
 from quantum_trader.exchange.market import BinanceMarket
+from quantum_trader.exchange.order_probe import OrderProbe
 from quantum_trader.exchange.position_mode import PositionMode
 from quantum_trader.exchange.reads import Reader
 from quantum_trader.exchange.rest import RestTransport
@@ -39,6 +40,7 @@ class Exchange:
     reserved_account: BinanceAccount
     entry: RestEntryPort
     exits: RestExitPort
+    probe: OrderProbe
     clock: ServerClock
     weight: WeightBudget
     ws_api: WsApi | None
@@ -128,6 +130,7 @@ def connect(settings: ExchangeSettings, clock: Clock) -> Exchange:
         reserved_account=BinanceAccount(reader(Priority.EXIT), position_mode, server_clock),
         entry=RestEntryPort(orders, server_clock, position_mode, recv_window_ms=window_ms),
         exits=RestExitPort(orders, server_clock, position_mode, recv_window_ms=window_ms),
+        probe=OrderProbe(transport, server_clock, recv_window_ms=window_ms),
         clock=server_clock,
         weight=weight,
         ws_api=ws_api,

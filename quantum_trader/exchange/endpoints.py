@@ -51,6 +51,7 @@ LISTEN_KEY = Endpoint("POST", "/fapi/v1/listenKey", Security.KEY, 1)
 KEEP_LISTEN_KEY = Endpoint("PUT", "/fapi/v1/listenKey", Security.KEY, 1)
 
 NEW_ORDER = Endpoint("POST", "/fapi/v1/order", Security.SIGNED, 0, orders=1, ws_method="order.place")
+TEST_ORDER = Endpoint("POST", "/fapi/v1/order/test", Security.SIGNED, 1)
 SET_LEVERAGE = Endpoint("POST", "/fapi/v1/leverage", Security.SIGNED, 1)
 CANCEL_OPEN_ORDERS = Endpoint("DELETE", "/fapi/v1/allOpenOrders", Security.SIGNED, 1)
 CANCEL_CONDITIONAL_ORDERS = Endpoint("DELETE", "/fapi/v1/algoOpenOrders", Security.SIGNED, 1)

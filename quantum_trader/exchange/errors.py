@@ -100,7 +100,12 @@ def error_of(endpoint: str, reply: Reply, throttle: Throttle | None) -> Exchange
     """Return the error that a reply other than 2xx stands for."""
     if throttle is not None:
         return ExchangeThrottled(endpoint, reply, throttle)
-    code = complaint_of(reply.body).code
-    if reply.status == _UNAUTHORIZED or code in _KEY_CODES:
-        return KeyRefused(endpoint, reply, _SIGNATURE_ADVICE if code == _SIGNATURE_INVALID else _KEY_ADVICE)
-    return ExchangeRefused(endpoint, reply)
+    advice = key_advice(complaint_of(reply.body).code, reply.status)
+    return KeyRefused(endpoint, reply, advice) if advice else ExchangeRefused(endpoint, reply)
+
+
+def key_advice(code: int, http_status: int) -> str:
+    """Return what to check where a refusal is about key, signature, IP or permission; "" where it is not."""
+    if http_status != _UNAUTHORIZED and code not in _KEY_CODES:
+        return ""
+    return _SIGNATURE_ADVICE if code == _SIGNATURE_INVALID else _KEY_ADVICE

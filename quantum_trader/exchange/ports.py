@@ -72,6 +72,10 @@ class AccountReads(Protocol):
         """The client id of an order known by the exchange's own id; None when it does not exist."""
         ...
 
+    async def newest_orders(self, symbol: str) -> Sequence[OrderState]:
+        """The newest orders of ``symbol``, a thousand at most, oldest first."""
+        ...
+
     async def trades(self, symbol: str, since_ms: int) -> Sequence[AccountTrade]:
         """The account's fills of ``symbol`` since ``since_ms``, oldest first, complete."""
         ...

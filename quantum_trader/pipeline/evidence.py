@@ -18,6 +18,7 @@ from quantum_trader.domain.trading import Leg, Positions, legs_of
 from quantum_trader.exchange.errors import ExchangeError
 from quantum_trader.exchange.server_clock import ServerClock
 from quantum_trader.market.live import LiveMarket
+from quantum_trader.pipeline.key_trust import KeyTrust
 from quantum_trader.positions.claim_book import ClaimBook
 from quantum_trader.positions.ledger import Ledger
 from quantum_trader.positions.live import LiveAccount
@@ -49,7 +50,7 @@ class Rooms:
     sent_orders_ms: SentOrders
     mirror: Mirror
     rotation: RotationUnderWay | None = None
-    keys_accepted: bool = True
+    keys: KeyTrust = field(default_factory=KeyTrust)
     order_news: OrderNews = field(default_factory=OrderNews)
     unresolved_since_ms: dict[str, int] = field(default_factory=dict)
     """Orders of unknown outcome, by client order id."""
@@ -69,7 +70,7 @@ def gather(plan: Plan, rooms: Rooms, operator: OperatorState, history: PlanHisto
     put(facts.POLICY, operator.policy, operator.read_at_ms, REDIS)
     put(facts.BSC, operator.bsc, operator.read_at_ms, REDIS)
     put(facts.LEADER, rooms.lease.is_held)
-    put(facts.KEYS_ACCEPTED, rooms.keys_accepted)
+    put(facts.KEYS_ACCEPTED, rooms.keys.is_complete)
     if history is not None:
         put(facts.PLAN_HISTORY, history)
     put(facts.RATES, rooms.book.rates(plan.symbol, now_ms))

@@ -125,6 +125,7 @@ class ExitSender:
         )
         self._claims.mirror(progress.grant)
         outcome = await self._follower.first_word(self._exits.reduce_position(order), stored)
+        self._rooms.keys.order_answered(outcome)
         progress.attempts.append(attempt_record(progress.grant, outcome))
         progress.last_refusal = outcome if isinstance(outcome, Rejected) else None
         progress.last_trouble = outcome.reason if isinstance(outcome, (NotSent, Unknown)) else ""

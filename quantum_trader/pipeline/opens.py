@@ -82,6 +82,7 @@ class OpenSender:
             return NotSent("state_dir cannot be written: an order that is not mirrored there is not sent")
         sending = self._entry.open_position(grant.claimed)
         outcome = await self._follower.first_word(sending, grant.record.order)
+        self._rooms.keys.order_answered(outcome)
         attempts.append(attempt_record(grant, outcome))
         return outcome
 
@@ -95,6 +96,7 @@ class OpenSender:
         try:
             await self._entry.set_leverage(symbol, wanted)
         except ExchangeError as failed:
+            self._rooms.keys.change_failed(failed)
             return _leverage_not_set(str(failed))
         self._rooms.account.leverages = {**self._rooms.account.leverages, symbol: wanted}
         return None

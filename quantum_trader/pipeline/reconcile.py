@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 import structlog
 
@@ -51,21 +52,58 @@ class Reconciler:
         reading = self._rooms.account.positions
         if reading is None:
             return
+        await self._compare_with_stored()
         legs = {*self._rooms.ledger.amounts(), *reading.value}
         busy = {leg.symbol for leg in legs if self.is_busy(leg.symbol)}
         differences = self._rooms.ledger.differences(reading.value, self._clock.now_ms(), busy_symbols=busy)
         failures = [await self._settle_difference(leg, differences[leg]) for leg in sorted(differences)]
         await self._store_again()
-        await self._store.write_snapshots(reading.value, self._rooms.account.leverages, reading.read_at_ms)
+        await self._store.write_snapshots(
+            reading.value,
+            self._rooms.account.leverages,
+            reading.read_at_ms,
+            flat=sorted(set(self._rooms.ledger.amounts()) - set(reading.value)),
+        )
         for failed in failures:
             if failed is not None:
                 raise failed
 
+    async def _compare_with_stored(self) -> None:
+        """Notice entries that somebody else wrote or deleted, as far as nothing is under way.
+
+        What stands in Redis counts as the ledger: where it says something else of the position, opens
+        wait until the exchange's truth is adopted. Any other field is written again as it was.
+        Another engine's entries, while it leads, are its own.
+        """
+        ledger, lease = self._rooms.ledger, self._rooms.lease
+        known = {leg: ledger[leg] for leg in ledger.amounts() if self._is_quiet(leg)}
+        if not known or not lease.is_held:
+            return
+        stored = await self._store.stored(known)
+        for leg, entry in known.items():
+            if lease.is_held and ledger[leg] is entry and self._is_quiet(leg):
+                self._compare(leg, entry, stored[leg])
+
+    def _compare(self, leg: Leg, entry: LedgerEntry, stored: Mapping[str, str]) -> None:
+        if all(stored.get(name) == text for name, text in entry.as_fields().items()):
+            return
+        found = LedgerEntry.from_fields(stored)
+        if found.holds_as_much_as(entry):
+            self._rooms.ledger.unsure.add(leg)
+            return
+        log.warning("ledger_changed_elsewhere", leg=leg.key, ledger_amt=plain(found.position_amt))
+        self._rooms.ledger.contest(leg, found)
+
+    def _is_quiet(self, leg: Leg) -> bool:
+        """Whether what stands in Redis of the leg should be what memory holds."""
+        return leg not in self._rooms.ledger.unsure and not self.is_busy(leg.symbol)
+
     async def _settle_difference(self, leg: Leg, entry: LedgerEntry) -> ExchangeError | None:
         """Explain and adopt one difference; one that cannot be explained now does not hold up the others."""
-        since_ms = self._rooms.ledger[leg].last_update_ts or entry.last_update_ts
+        ours = self._rooms.ledger[leg]
         try:
-            await self._foreign_fills.explain(leg, since_ms)
+            if not ours.holds_as_much_as(entry):  # else nobody traded: the ledger itself was changed
+                await self._foreign_fills.explain(leg, ours.last_update_ts or entry.last_update_ts)
         except ExchangeError as failed:
             return failed
         if not self.is_busy(leg.symbol) and self._still_shows(leg, entry):
@@ -83,14 +121,19 @@ class Reconciler:
     def _still_shows(self, leg: Leg, entry: LedgerEntry) -> bool:
         """Whether the newest reading has what was about to be adopted; else the next turn sees to it."""
         reading = self._rooms.account.positions
-        return reading is not None and reading.value.amount(leg) == entry.position_amt
+        if reading is None:
+            return False
+        held = reading.value.get(leg)
+        if held is None:
+            return entry.position_amt == 0
+        return (held.amount, held.entry_price) == (entry.position_amt, entry.avg_entry_price)
 
     def is_busy(self, symbol: str) -> bool:
         """Whether an order of ours may be under way on ``symbol``."""
         return self._lanes.is_busy(symbol) or self._rooms.book.has_unsettled(symbol)
 
     async def _adopt(self, leg: Leg, entry: LedgerEntry) -> None:
-        before = self._rooms.ledger[leg]
+        before = self._rooms.ledger.said(leg)
         self._rooms.ledger.replace(leg, entry)
         self._rooms.ledger.unsure.add(leg)
         event = {

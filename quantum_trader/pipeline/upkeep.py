@@ -54,7 +54,8 @@ class Upkeep:
         try:
             await chore.work()
         except (ExchangeError, RedisError) as failed:
-            self._note_refused_key(failed)
+            if isinstance(failed, KeyRefused):
+                self._rooms.keys.read_refused(failed)
             if not failing:
                 log.warning("upkeep_failed", chore=chore.name, error=str(failed))
             return True
@@ -64,9 +65,3 @@ class Upkeep:
         if failing:
             log.info("upkeep_works_again", chore=chore.name)
         return False
-
-    def _note_refused_key(self, failed: Exception) -> None:
-        """-2014 and -2015 stop opens until a signed read succeeds again (SPEC 7)."""
-        if isinstance(failed, KeyRefused) and self._rooms.keys_accepted:
-            self._rooms.keys_accepted = False
-            log.error("keys_refused", error=str(failed), cure="run `quantum-trader doctor`")

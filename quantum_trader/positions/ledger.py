@@ -16,6 +16,7 @@ from quantum_trader.positions.live import entry_after
 
 SOURCE_FILL = "fill"  # a fill of ours opened what the leg holds
 SOURCE_EXCHANGE = "exchange"  # somebody else did, and it was adopted
+ENTRY_TOLERANCE = Decimal("0.0001")  # of the entry price
 DIGITS_MAX = 30
 COUNTED_MAX = 10_000
 
@@ -46,6 +47,12 @@ class LedgerEntry:
             "source": self.source,
         }
 
+    def holds_as_much_as(self, other: LedgerEntry) -> bool:
+        """Whether both say the same of the position: its amount, and its entry price unless it is flat."""
+        if self.position_amt != other.position_amt:
+            return False
+        return self.position_amt == 0 or self.avg_entry_price == other.avg_entry_price
+
     @classmethod
     def from_fields(cls, fields: Mapping[str, str]) -> LedgerEntry:
         """Read a stored entry; unreadable numbers count as 0, and reconciling sets them right."""
@@ -69,6 +76,7 @@ class Ledger:
         self._amounts = {leg: entry.position_amt for leg, entry in self._entries.items()}
         self._holdings = {leg: _holding(entry) for leg, entry in self._entries.items() if entry.position_amt}
         self.unsure: set[Leg] = set()  # what stands in Redis may be another entry
+        self._contested: dict[Leg, LedgerEntry] = {}
         self._counted: OrderedDict[tuple[str, int], None] = OrderedDict()
 
     def __getitem__(self, leg: Leg) -> LedgerEntry:
@@ -82,9 +90,23 @@ class Ledger:
         """Return since when, and with which confidence, every live leg is held, as of now."""
         return self._holdings
 
+    def contest(self, leg: Leg, stored: LedgerEntry) -> None:
+        """Let the amount that somebody else wrote to Redis count until the exchange's is adopted.
+
+        Who opened the position, when and how sure is not taken from there: nobody makes a position
+        ours by writing a key.
+        """
+        self._contested[leg] = stored
+        self._amounts = {**self._amounts, leg: stored.position_amt}
+
+    def said(self, leg: Leg) -> LedgerEntry:
+        """Return the leg's entry as it counts now: what somebody else wrote, or the ledger's own."""
+        return self._contested.get(leg) or self[leg]
+
     def replace(self, leg: Leg, entry: LedgerEntry) -> None:
         """Take over ``entry`` after it was stored; what was handed out before stays as it was."""
         self._entries[leg] = entry
+        self._contested.pop(leg, None)
         self._amounts = {**self._amounts, leg: entry.position_amt}
         self._holdings = {**self._holdings, leg: _holding(entry)}
         if not entry.position_amt:
@@ -96,6 +118,7 @@ class Ledger:
         self._amounts = {leg: entry.position_amt for leg, entry in entries.items()}
         self._holdings = {leg: _holding(entry) for leg, entry in entries.items() if entry.position_amt}
         self.unsure.clear()
+        self._contested.clear()
         self._counted.clear()
 
     def count(self, orders: Iterable[OrderState]) -> None:
@@ -133,7 +156,7 @@ class Ledger:
     def differences(
         self, positions: Positions, now_ms: int, *, busy_symbols: Iterable[str]
     ) -> dict[Leg, LedgerEntry]:
-        """Return, for each leg that differs from the exchange, the entry that adopts its truth.
+        """Return, for each leg that differs from the exchange or is contested, the entry with its truth.
 
         Symbols with an order under way are left out: their fills are about to be settled.
         """
@@ -142,8 +165,19 @@ class Ledger:
         return {
             leg: _adopt(self[leg], positions.get(leg), now_ms)
             for leg in legs
-            if self[leg].position_amt != positions.amount(leg)
+            if leg in self._contested or _differs(self[leg], positions.get(leg))
         }
+
+
+def _differs(entry: LedgerEntry, held: Position | None) -> bool:
+    """Whether the exchange shows another amount, or entry price, than the ledger has.
+
+    At the same amount another price says that the position was closed and opened again, or that a
+    fill was told at a rounded price. Below the tolerance both have rounded the same price.
+    """
+    if held is None or entry.position_amt != held.amount:
+        return entry.position_amt != (held.amount if held is not None else 0)
+    return abs(entry.avg_entry_price - held.entry_price) > held.entry_price * ENTRY_TOLERANCE
 
 
 def _adopt(entry: LedgerEntry, held: Position | None, now_ms: int) -> LedgerEntry:

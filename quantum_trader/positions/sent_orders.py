@@ -16,6 +16,9 @@ class SentOrders:
     def __init__(self) -> None:
         self._first_ms: OrderedDict[str, int] = OrderedDict()
 
+    def __len__(self) -> int:
+        return len(self._first_ms)
+
     def get(self, client_order_id: str) -> int | None:
         """Return when the id was first used; None when it is not remembered."""
         return self._first_ms.get(client_order_id)

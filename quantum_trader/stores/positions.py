@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from quantum_trader.domain.result import plain
@@ -12,6 +12,7 @@ from quantum_trader.stores.keys import Keys, leg_of
 from quantum_trader.stores.plan_stream import EVENTS_KEPT
 
 SNAPSHOT_TTL_S = 300
+_WRONG_TYPE = "WRONGTYPE"
 
 
 class PositionStore:
@@ -29,10 +30,17 @@ class PositionStore:
             leg = _leg_in(name, prefix)
             if leg is not None and await self._redis.type(name) == b"hash":
                 raw: Any = await self._redis.hgetall(name)
-                found[leg] = {
-                    key.decode(errors="replace"): text.decode(errors="replace") for key, text in raw.items()
-                }
+                found[leg] = _fields(raw)
         return found
+
+    async def stored(self, legs: Iterable[Leg]) -> dict[Leg, Mapping[str, str]]:
+        """Return the fields of these legs' entries, in one round trip; none where there is no hash."""
+        asked = list(legs)
+        pipeline = self._redis.pipeline(transaction=False)
+        for leg in asked:
+            pipeline.hgetall(self._keys.ledger(leg.key))
+        answers = await pipeline.execute(raise_on_error=False)
+        return {leg: _fields(answer) for leg, answer in zip(asked, answers, strict=True)}
 
     async def last_opens_ms(self) -> dict[Leg, int]:
         """Return when each leg's last open was executed, ms."""
@@ -62,10 +70,13 @@ class PositionStore:
         await self._redis.hset(self._keys.ledger(leg.key), mapping=mapping)
 
     async def write_snapshots(
-        self, positions: Positions, leverages: Mapping[str, int], read_at_ms: int
+        self, positions: Positions, leverages: Mapping[str, int], read_at_ms: int, *, flat: Iterable[Leg]
     ) -> None:
-        """Write the exchange's view of every live position, for operators to read."""
-        pipeline = self._redis.pipeline(transaction=False)
+        """Write the exchange's view of every live position, and forget that of legs that are ``flat``."""
+        pipeline = self._redis.pipeline(transaction=True)
+        known = [self._keys.snapshot(leg.key) for leg in (*flat, *positions)]
+        if known:
+            pipeline.delete(*known)  # whatever stood there, of whatever type
         for leg, held in positions.items():
             name = self._keys.snapshot(leg.key)
             pipeline.hset(
@@ -84,8 +95,13 @@ class PositionStore:
         await pipeline.execute()
 
 
-def _text(value: bytes) -> str:
-    return value.decode(errors="replace")
+def _fields(answer: Any) -> dict[str, str]:
+    """Return a hash as text; empty for a key of another type. Raises what else Redis refused with."""
+    if isinstance(answer, Exception):
+        if _WRONG_TYPE in str(answer):
+            return {}
+        raise answer
+    return {key.decode(errors="replace"): text.decode(errors="replace") for key, text in answer.items()}
 
 
 def _leg_in(name: bytes, prefix: str) -> Leg | None:

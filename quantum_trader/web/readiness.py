@@ -75,7 +75,7 @@ def _lease(_: EngineView, joined: Joined) -> Check:
 
 
 def _keys(_: EngineView, joined: Joined) -> Check:
-    refused = "" if joined.rooms.keys_accepted else "the exchange refuses the API key"
+    refused = "" if joined.rooms.keys.is_complete else "the exchange refuses the API key"
     return Check("api_key", refused, f"{DOCTOR}: permissions, IP allowlist, mode")
 
 

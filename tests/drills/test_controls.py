@@ -65,6 +65,32 @@ async def test_inc_25_a_difference_holds_opens_only_and_ends_by_adopting_the_exc
     assert (await running.close())["decision"] == "FILLED"
 
 
+@pytest.mark.parametrize("loss", ["edited", "deleted", "of another type"])
+async def test_an_entry_of_the_ledger_that_others_change_is_noticed_and_put_right(
+    running: House, loss: str
+) -> None:
+    await running.open()
+    name, ledger = running.keys.ledger("XRPUSDT"), running.app._joined.rooms.ledger  # type: ignore[union-attr]
+    if loss == "edited":
+        await running.redis.hset(name, "position_amt", "999")
+    else:
+        await running.redis.delete(name)
+    if loss == "of another type":
+        await running.redis.set(name, "999")
+
+    async def is_healed() -> bool:
+        return (
+            await running.redis.type(name) == b"hash"
+            and await running.redis.hget(name, "position_amt") == b"20"
+        )
+
+    await until(is_healed, 20, "the entry as it was")
+    (event,) = await running.events("RECONCILED")
+    assert (event["ledger_amt"], event["exchange_amt"]) == ("999" if loss == "edited" else "0", "20")
+    assert all(holding.is_ours for holding in ledger.holdings().values())
+    assert (await running.close())["decision"] == "FILLED"
+
+
 async def test_inc_27_a_part_too_small_to_close_is_refused_never_enlarged(running: House) -> None:
     await running.open("LTCUSDT", qty="0.2")
     rules = running.app._joined.rooms.market.rules_of("LTCUSDT")  # type: ignore[union-attr]

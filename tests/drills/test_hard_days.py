@@ -12,6 +12,7 @@ from redis.exceptions import ConnectionError as RedisGone
 from structlog.testing import capture_logs
 from support.house import House, engine, exchange, house, trace_of, until, weaken
 
+from quantum_trader import housekeeping
 from quantum_trader.exchange.simulator import EmbeddedExchange, FaultKind
 from quantum_trader.stores.codec import decode, encode
 from quantum_trader.stores.connection import Database
@@ -81,7 +82,7 @@ async def test_a_key_that_is_refused_for_a_while_stops_opens_until_it_is_accepte
     running.fault(FaultKind.STATUS_BEFORE, preset="401_key", count=100_000)
 
     async def refused() -> bool:
-        return not joined.rooms.keys_accepted
+        return not joined.rooms.keys.is_complete
 
     await until(refused, PATIENCE_S, "the refusal of the key")
     blocked = await running.open("ADAUSDT", qty=100)
@@ -89,11 +90,44 @@ async def test_a_key_that_is_refused_for_a_while_stops_opens_until_it_is_accepte
     running.venue.faults.clear()
 
     async def accepted() -> bool:
-        return joined.rooms.keys_accepted
+        return joined.rooms.keys.is_complete
 
     await until(accepted, PATIENCE_S, "the key's acceptance")
     assert (await running.open("ADAUSDT", qty=100))["decision"] == "FILLED"
     assert (await running.close())["decision"] == "FILLED"
+
+
+async def test_a_key_that_may_read_but_not_order_stops_opens_until_an_exit_is_accepted(
+    running: House,
+) -> None:
+    await running.open("XRPUSDT", qty=20)
+    running.spoil_order(FaultKind.STATUS_BEFORE, preset="401_key", count=2)
+    assert (await running.open("ADAUSDT", qty=100))["error"].startswith("-2015")
+    refused = await running.close()  # an exit is always tried
+    assert (refused["decision"], refused["error"][:5]) == ("REJECTED", "-2015")
+    joined = running.app._joined
+    assert joined is not None
+    await joined.rooms.account.refresh_positions()
+    assert (await running.open("ADAUSDT", qty=100))["reason"] == "keys_refused"
+    assert (await running.close())["decision"] == "FILLED"
+    assert (await running.open("ADAUSDT", qty=100))["decision"] == "FILLED"
+
+
+async def test_a_key_that_may_read_but_not_order_is_probed_until_it_may_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(housekeeping, "ORDER_PROBE_EVERY_S", 0.1)
+    async with house(tmp_path) as running:
+        running.fault(FaultKind.STATUS_BEFORE, path="/fapi/v1/order/test", preset="401_key", count=5)
+        running.spoil_order(FaultKind.STATUS_BEFORE, preset="401_key")
+        assert (await running.open())["error"].startswith("-2015")
+        assert (await running.open())["reason"] == "keys_refused"
+
+        async def opens_again() -> bool:
+            return (await running.open())["decision"] == "FILLED"
+
+        await until(opens_again, PATIENCE_S, "an open after the probe")
+        assert len(await running.ask("/fapi/v1/allOrders", symbol="XRPUSDT")) == 1
 
 
 async def test_an_exit_does_not_wait_behind_a_flood_on_another_slow_symbol(running: House) -> None:

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from redis.exceptions import ConnectionError as RedisGone
 from redis.exceptions import RedisError
-from support.house import NO_STREAMS, House, Wire, house, until
+from support.house import NO_STREAMS, House, Wire, engine, exchange, house, until
 
-from quantum_trader.exchange.simulator import FaultKind
+from quantum_trader.exchange.simulator import FaultKind, FaultRule
 from quantum_trader.stores.codec import encode
 from quantum_trader.stores.connection import Database
 from quantum_trader.stores.keys import GROUP
@@ -346,3 +346,25 @@ def _lose_reply(monkeypatch: pytest.MonkeyPatch, script: str) -> list[str]:
 
     monkeypatch.setattr(Database, "run", running_once)
     return lost
+
+
+async def test_a_plan_id_of_a_former_life_is_known_where_redis_and_state_dir_are_new(tmp_path: Path) -> None:
+    async with exchange() as (venue, url):
+        async with engine(tmp_path / "first", venue, url) as first:
+            assert (await first.open(plan_id="once"))["decision"] == "FILLED"
+            assert (await first.close(plan_id="gone"))["decision"] == "FILLED"
+        async with engine(tmp_path / "second", venue, url) as second:
+            again = await second.open(plan_id="once")
+            assert (again["gate"], again["reason"]) == ("idempotency", "plan_id_reused")
+            assert (await second.open(plan_id="another"))["decision"] == "FILLED"
+            closing = await second.close(plan_id="gone")
+            assert (closing["gate"], closing["reason"]) == ("idempotency", "plan_id_reused")
+
+
+async def test_an_engine_starts_though_the_orders_of_a_former_life_cannot_be_read(tmp_path: Path) -> None:
+    async with exchange() as (venue, url):
+        venue.faults.add(
+            FaultRule(FaultKind.STATUS_BEFORE, path="/fapi/v1/allOrders", preset="500_unknown", count=100_000)
+        )
+        async with engine(tmp_path, venue, url) as running:
+            assert (await running.open())["decision"] == "FILLED"

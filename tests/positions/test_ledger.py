@@ -137,6 +137,15 @@ def test_inc_70_what_was_adopted_does_not_differ_any_more() -> None:
     assert ledger.differences(held, NOW_MS, busy_symbols=()) == {}
 
 
+@pytest.mark.parametrize(("ours", "differs"), [("100.00", False), ("100.009", False), ("100.02", True)])
+def test_another_entry_price_at_the_same_amount_is_adopted_but_for_rounding(ours: str, differs: bool) -> None:
+    entry = LedgerEntry(position_amt=Decimal(3), avg_entry_price=Decimal(ours), opened_at=5, source="fill")
+    found = Ledger({leg(): entry}).differences(positions(position(3)), NOW_MS, busy_symbols=())
+    assert [(one.avg_entry_price, one.opened_at, one.source) for one in found.values()] == (
+        [(100, 5, "fill")] if differs else []
+    )
+
+
 def test_symbols_with_an_order_under_way_are_left_alone() -> None:
     assert Ledger().differences(positions(position(2)), NOW_MS, busy_symbols=["SOLUSDT"]) == {}
 
