@@ -82,14 +82,14 @@ def reopen_file() -> None:
 
 
 def _use_sink(file: str, processors: Sequence[Any]) -> LogSink:
-    def complaint(failed: OSError) -> str:
+    def complaint(event: str, fields: dict[str, Any]) -> str:
         """Make the line by hand: whoever logs holds the sink at this moment."""
-        event: Any = {"event": "log_file_unwritable", "file": file, "error": str(failed)}
+        line: Any = {"event": event, **fields}
         for processor in processors:
-            event = processor(None, "warning", event)
-        return f"{event}\n"
+            line = processor(None, "warning", line)
+        return f"{line}\n"
 
-    sink = LogSink(sys.stdout, Path(file) if file else None, complaint)
+    sink = LogSink(Path(file) if file else None, complaint)
     for former in _sinks:
         former.close()
     _sinks[:] = [sink]

@@ -1,44 +1,53 @@
-"""Where log lines go: stdout, and a file beside it that programs like logrotate may move away (SPEC 13)."""
+"""Where log lines go: stdout, and a file beside it that programs like logrotate may move away (SPEC 13).
+
+Logging must never stop what it tells of: a stdout that is closed, full or a broken pipe costs its
+lines, and the next one that comes through says how many.
+"""
 
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import Any, BinaryIO, TextIO
+
+Complaint = Callable[[str, dict[str, Any]], str]
+"""Makes the warning line of an event and its fields, newline included."""
 
 
 class LogSink:
-    """Takes each finished line once. The file's troubles cost its lines, never the engine's work."""
+    """Takes each finished line once. A sink's troubles cost its lines, never the engine's work."""
 
-    def __init__(self, stdout: TextIO, path: Path | None, complaint: Callable[[OSError], str]) -> None:
-        """Open the file; ``complaint`` makes the line that says on stdout why it cannot be written any more.
+    def __init__(self, path: Path | None, complaint: Complaint) -> None:
+        """Open the file; ``complaint`` makes the lines that tell of the sink's own troubles.
 
         Raises:
             OSError: the file cannot be written.
             ValueError: stdout goes there already.
         """
-        self._stdout = stdout
         self._path = path
+        self._lines_lost = 0
         self._complaint = complaint
         self._has_complained = False
         self._turn = threading.Lock()  # the archive and the alerts write from threads of their own
         self._file = _opened(path) if path is not None else None
-        if self._file is not None and _is_same_file(self._file, stdout):
+        if self._file is not None and _is_same_file(self._file, sys.stdout):
             self._file.close()
             raise ValueError("stdout goes there already")
 
     def write(self, text: str) -> None:
         """Write ``text`` to both."""
-        self._stdout.write(text)
+        self._write_to_stdout(text)
         if self._file is not None:
             self._write_to_file(text.encode("utf-8", "backslashreplace"))
 
     def flush(self) -> None:
         """Hand stdout over; the file has no buffer of its own."""
-        self._stdout.flush()
+        with suppress(OSError, ValueError):  # the next write finds out, and counts
+            sys.stdout.flush()
 
     def reopen(self) -> None:
         """Go on in a new file of the same name. Raises ``OSError``; then the old one stays."""
@@ -68,7 +77,19 @@ class LogSink:
         except OSError as failed:
             if not self._has_complained:  # every line would say the same until somebody makes room
                 self._has_complained = True
-                self._stdout.write(self._complaint(failed))
+                told = {"file": str(self._path), "error": str(failed)}
+                self._write_to_stdout(self._complaint("log_file_unwritable", told))
+
+    def _write_to_stdout(self, text: str) -> None:
+        """Write to whatever is stdout now; count the lines that it does not take."""
+        try:
+            if self._lines_lost:
+                sys.stdout.write(self._complaint("log_lines_lost", {"count": self._lines_lost}))
+                sys.stdout.flush()
+                self._lines_lost = 0
+            sys.stdout.write(text)
+        except (OSError, ValueError):  # ValueError: it was closed
+            self._lines_lost += 1
 
 
 def _opened(path: Path) -> BinaryIO:

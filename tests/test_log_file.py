@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -84,3 +85,35 @@ def test_a_full_disk_is_told_once_and_stops_nothing(
     assert said.count("log_file_unwritable") == 1
     for line in ("by structlog", "by a library", "by the short way"):
         assert line in said
+
+
+@pytest.mark.parametrize("line_format", ["json", "console"])
+def test_a_stdout_that_takes_nothing_costs_its_lines_and_says_how_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], line_format: str
+) -> None:
+    path = tmp_path / "log.jsonl"
+    log.set_up("info", line_format, str(path))
+    gone = io.StringIO()
+    gone.close()
+    with monkeypatch.context() as broken:
+        broken.setattr("sys.stdout", gone)
+        say_three_lines()
+    log.tell("afterwards", {})
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 2
+    assert "log_lines_lost" in said[0]
+    assert "3" in said[0]
+    assert "afterwards" in said[1]
+    assert len(path.read_text(encoding="utf-8").splitlines()) == 4
+
+
+def test_loggers_made_under_one_stdout_write_to_the_next(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logger = structlog.get_logger()
+    with monkeypatch.context() as of_before:
+        of_before.setattr("sys.stdout", io.StringIO())
+        log.set_up("info", "json")
+        logger.info("before")
+    logger.info("after")
+    assert decode(capsys.readouterr().out)["event"] == "after"
