@@ -11,8 +11,10 @@ from click.testing import CliRunner
 from support.house import NO_STREAMS, House, engine, exchange, house, trace_of, until
 
 from quantum_trader.cli import main
+from quantum_trader.domain.trading import Leg
 from quantum_trader.exchange.simulator import FaultKind
 from quantum_trader.housekeeping import Housekeeping
+from quantum_trader.positions.ledger import LedgerEntry
 from quantum_trader.stores.codec import decode
 
 GOOD = {"symbol": "XRPUSDT", "side": "BUY", "qty": "20", "reduceOnly": "false"}
@@ -47,10 +49,13 @@ async def test_inc_25_a_difference_holds_opens_only_and_ends_by_adopting_the_exc
     joined = running.app._joined
     assert joined is not None
     await running.open()
-    ledger = joined.rooms.ledger
-    leg = next(iter(ledger.amounts()))
-    wrong = ledger[leg]
-    ledger.replace(leg, type(wrong)(position_amt=Decimal(35), source="fill"))
+    ledger, leg = joined.rooms.ledger, Leg("XRPUSDT")
+
+    async def taken_over() -> bool:  # the result stands on the stream a moment before
+        return ledger[leg].position_amt == 20
+
+    await until(taken_over, 20, "the fill in the ledger")
+    ledger.replace(leg, LedgerEntry(position_amt=Decimal(35), source="fill"))
     held = await running.open("XRPUSDT", qty=5)
     codes = {verdict["code"] for verdict in trace_of(held)["verdicts"]}
     assert held["decision"] == "BLOCKED"

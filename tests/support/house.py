@@ -126,7 +126,7 @@ class House:
         wish = {"side": "CLOSE", "qty": 0, "action": "FULL_CLOSE_PROPOSED", **fields}
         return await self.result(await self.submit(symbol=symbol, **wish))
 
-    async def result(self, plan_id: str, timeout_s: float = 20) -> dict[str, str]:
+    async def result(self, plan_id: str, timeout_s: float = 60) -> dict[str, str]:
         """Wait for the plan's result."""
 
         async def found() -> dict[str, str] | None:
