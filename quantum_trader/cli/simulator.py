@@ -12,11 +12,19 @@ import click
 import uvloop
 
 from quantum_trader.cli.common import fail
+from quantum_trader.config_tables import SPEED_MAX
 from quantum_trader.domain.clock import SystemClock
 from quantum_trader.exchange.simulator import AccountSettings, EmbeddedExchange, SimulatorSettings
 from quantum_trader.exchange.simulator.signing import is_public_key
 
 ACCOUNT_PARTS = 3
+
+
+def _speed(_: click.Context, __: click.Parameter, text: str) -> Decimal:
+    speed = _number(text)
+    if not 0 < speed <= SPEED_MAX:
+        raise click.BadParameter(f"{text!r} is no number above 0 and up to {SPEED_MAX}")
+    return speed
 
 
 @click.command("simulator")
@@ -42,7 +50,13 @@ ACCOUNT_PARTS = 3
     help="An account that signs with Ed25519 or RSA; may be given more than once.",
 )
 @click.option("--seed", default=1, show_default=True, help="Seed of the synthetic market.")
-@click.option("--speed", default=1, show_default=True, help="Market seconds in one real second.")
+@click.option(
+    "--speed",
+    default="1",
+    show_default=True,
+    callback=_speed,
+    help="Market seconds in one real second; 0.5 is half as fast.",
+)
 @click.option(
     "--klines",
     multiple=True,
@@ -63,7 +77,7 @@ def command(
     accounts: tuple[str, ...],
     public_keys: tuple[str, ...],
     seed: int,
-    speed: int,
+    speed: Decimal,
     klines: tuple[Path, ...],
     state_file: Path | None,
     faults: Path | None,
@@ -133,10 +147,16 @@ def _keyed_account(text: str) -> AccountSettings:
 
 
 def _balance(text: str, option: str) -> Decimal:
-    try:
-        balance = Decimal(text)
-    except InvalidOperation:
-        balance = Decimal("NaN")
-    if not balance.is_finite() or balance < 0:
+    balance = _number(text)
+    if balance < 0:
         raise click.BadParameter(f"{text!r} is no amount of USDT", param_hint=option)
     return balance
+
+
+def _number(text: str) -> Decimal:
+    """Return the finite number that ``text`` is; -1 where it is none, which nothing here accepts."""
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        return Decimal(-1)
+    return number if number.is_finite() else Decimal(-1)

@@ -77,14 +77,14 @@ class Market:
         *,
         start_ms: int,
         tape_start_ms: int | None = None,
-        speed: int = 1,
+        speed: Decimal = Decimal(1),
         spread_bps: Decimal = Decimal(1),
     ) -> None:
         self._tape = tape
         self._specs = symbols
         self._start_ms = start_ms
         self._tape_start_ms = start_ms if tape_start_ms is None else tape_start_ms
-        self._speed = speed
+        self._speed_up, self._speed_down = speed.as_integer_ratio()
         self._spread = spread_bps / _BPS
         self._overrides: dict[str, deque[_Override]] = {}
         self._quotes: dict[str, tuple[int, Quote]] = {}
@@ -92,7 +92,7 @@ class Market:
 
     def market_ms(self, now_ms: int) -> int:
         """The tape's time at the caller's ``now_ms``."""
-        return self._tape_start_ms + (now_ms - self._start_ms) * self._speed
+        return self._tape_start_ms + (now_ms - self._start_ms) * self._speed_up // self._speed_down
 
     def quote(self, symbol: str, now_ms: int) -> Quote:
         """Prices at ``now_ms``; KeyError for a symbol that is not listed."""

@@ -107,6 +107,10 @@ async def test_without_an_account_there_is_paper_and_a_fault_file_comes_into_for
         (["--faults", "/nowhere.json"], "does not exist"),
         (["--faults", __file__], "FaultScheduleError|JSONDecodeError"),
         (["--port", "70000"], "70000"),
+        *(
+            (["--speed", wrong], f"'{wrong}' is no number above 0")
+            for wrong in ("0", "-2", "fast", "nan", "inf")
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(words: list[str], complaint: str) -> None:
