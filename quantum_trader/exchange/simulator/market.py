@@ -37,6 +37,7 @@ FUNDING_INTERVAL_MS: Final = 8 * HOUR_MS
 KLINES_MAX: Final = 1500
 _OVERRIDES_MAX: Final = 64
 _BPS: Final = 10_000
+_INTEREST_RATE: Final = Decimal("0.0001")
 
 
 class Quote(NamedTuple):
@@ -113,11 +114,15 @@ class Market:
         """One candle of what happened between two of the caller's moments, in the tape's times."""
         return self._bar(symbol, self.market_ms(from_ms), self.market_ms(to_ms))
 
+    def premium(self, symbol: str, at_ms: int) -> Decimal:
+        """How far the mark is above the index, a fraction of it; prices set by hand leave it alone."""
+        mark_ppm, index_ppm = self._tape.premium_ppm(symbol, self.market_ms(at_ms))
+        return Decimal(mark_ppm - index_ppm).scaleb(-6)
+
     def funding_rate(self, symbol: str, at_ms: int) -> Decimal:
         """Rate (a fraction of notional) that falls due at the end of the period of ``at_ms``."""
         period_ms = at_ms // FUNDING_INTERVAL_MS * FUNDING_INTERVAL_MS
-        mark_ppm, index_ppm = self._tape.premium_ppm(symbol, self.market_ms(period_ms))
-        return Decimal(100 + index_ppm - mark_ppm).scaleb(-6)
+        return _INTEREST_RATE - self.premium(symbol, period_ms)
 
     def klines(
         self, symbol: str, interval: str, now_ms: int, limit: int, window: tuple[int | None, int | None]

@@ -162,6 +162,23 @@ def test_a_fraction_of_the_speed_makes_the_market_as_slow() -> None:
     assert all(before.end_ms == after.open_ms for before, after in pairwise(rows))
 
 
+def test_candles_of_the_premium_lead_from_one_to_the_next_around_the_premium_of_now(desk: Any) -> None:
+    query = {"symbol": "BTCUSDT", "interval": "1h", "limit": 5}
+    rows = desk.call("GET", "/fapi/v1/premiumIndexKlines", **query)
+    assert [row[0] for row in rows] == [row[0] for row in desk.call("GET", "/fapi/v1/klines", **query)]
+    assert all(before[4] == after[1] for before, after in pairwise(rows))
+    for row in rows:
+        opened, high, low, close = map(D, row[1:5])
+        assert low <= min(opened, close) <= max(opened, close) <= high
+        assert abs(high) < D("0.001")
+        assert (row[5], row[7], *row[9:]) == ("0", "0", "0", "0", "0")
+    desk.venue.market.release("BTCUSDT", desk.now_ms)
+    now = desk.call("GET", "/fapi/v1/premiumIndex", symbol="BTCUSDT")
+    premium = D(now["markPrice"]) / D(now["indexPrice"]) - 1
+    assert abs(premium - D(rows[-1][4])) < D("0.000005")
+    assert desk.code("GET", "/fapi/v1/premiumIndexKlines", symbol="BTCUSDT") == -1102
+
+
 BARS = st.tuples(st.integers(1, 500), st.integers(1, 500), st.integers(0, 200), st.integers(0, 200)).map(
     lambda t: Bar(0, 60_000, t[0], max(t[0], t[1]) + t[2], max(1, min(t[0], t[1]) - t[3]), t[1], 1000)
 )
