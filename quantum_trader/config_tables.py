@@ -13,6 +13,7 @@ from quantum_trader.redis_url import redis_url_problem
 from quantum_trader.trading_mode import REST_SCHEMES, SOCKET_SCHEMES, endpoint_problem
 
 TOKEN_LENGTH_MIN = 16
+SPEED_MAX = 100_000
 
 
 class Table(BaseModel):
@@ -186,8 +187,11 @@ class PaperTable(Table):
 
     balance_usdt: Decimal = Field(default=Decimal(10_000), gt=0, description="USDT at the first start")
     seed: int = Field(default=1, description="seed of the synthetic market")
-    speed: int = Field(
-        default=1, ge=1, le=100_000, description="seconds of market time in one second of real time"
+    speed: Decimal = Field(
+        default=Decimal(1),
+        gt=0,
+        le=SPEED_MAX,
+        description="seconds of market time in one second of real time; 0.5 is half as fast",
     )
     klines: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="candle files (Binance CSV or JSON) to trade instead of the synthetic market"

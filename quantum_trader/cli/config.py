@@ -89,6 +89,9 @@ def _running_note(config_path: Path | None, here: str) -> str:
 
 
 @command.command("schema")
-def schema() -> None:
-    """Print the JSON schema of config.toml, for editors."""
+@config_option
+@json_option
+def schema(config_path: Path | None, as_json: bool) -> None:
+    """Print the JSON schema of config.toml, for editors: JSON anyway, and the same for every file."""
+    del config_path, as_json
     print_json(Config.model_json_schema())

@@ -17,7 +17,7 @@ import uvloop
 
 from quantum_trader import log
 from quantum_trader.app import App, StartRefused
-from quantum_trader.cli.common import FAILED, fail
+from quantum_trader.cli.common import FAILED, fail, read_config
 from quantum_trader.concurrency import end_tasks
 from quantum_trader.config import ConfigError
 from quantum_trader.demo import Demo, PacedClock, Seen, demo_config
@@ -33,6 +33,12 @@ a kill and a resume. Ctrl-C ends it at any time."""
 
 @click.command("demo")
 @click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="config.toml whose [http] port the page takes; all else is the demo's own. [default: none]",
+)
+@click.option(
     "--pace",
     type=click.FloatRange(0.01, 10),
     default=1.0,
@@ -47,17 +53,19 @@ a kill and a resume. Ctrl-C ends it at any time."""
 @click.option(
     "--log-level", type=click.Choice(["info", "warning", "error"]), help="Show the engine's log too."
 )
-def command(pace: float, stay: bool | None, log_level: str | None) -> None:
+def command(config_path: Path | None, pace: float, stay: bool | None, log_level: str | None) -> None:
     """See all of it in two minutes, on play money; exit code 1 if it does not go as told.
 
     Runs a whole engine on an exchange of its own, sends it plans, moves the market, and explains in plain
     sentences what the engine makes of each.
     """
     log.set_up(log_level or "critical", "console")
+    _forget_environment()
+    port = read_config(config_path).http.port if config_path is not None else PAGE_PORT
     folder = Path(tempfile.mkdtemp(prefix="quantum-trader-demo-"))
     click.echo(INTRODUCTION)
     try:
-        seen = uvloop.run(_play(folder, pace, stay=sys.stdout.isatty() if stay is None else stay))
+        seen = uvloop.run(_play(folder, port, pace, stay=sys.stdout.isatty() if stay is None else stay))
     except (StartRefused, ConfigError, EmbeddedServerError) as refused:
         fail(str(refused))
     except TimeoutError:
@@ -68,10 +76,9 @@ def command(pace: float, stay: bool | None, log_level: str | None) -> None:
         fail(f"not as told: {'; '.join(seen.surprises)}", FAILED)
 
 
-async def _play(folder: Path, pace: float, *, stay: bool) -> Seen | None:
+async def _play(folder: Path, port: int, pace: float, *, stay: bool) -> Seen | None:
     """Play it; None where Ctrl-C or SIGTERM ended it early."""
-    _forget_environment()
-    app = App(demo_config(folder, _page_port(), secrets.token_hex(16)), PacedClock(pace))
+    app = App(demo_config(folder, _free(port), secrets.token_hex(16)), PacedClock(pace))
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
@@ -125,11 +132,11 @@ def _forget_environment() -> None:
         del os.environ[name]
 
 
-def _page_port() -> int:
-    """Return the usual port of the page where it is free, else 0: any."""
+def _free(port: int) -> int:
+    """Return ``port`` where it is free, else 0: any."""
     with socket.socket() as probe:
         try:
-            probe.bind(("127.0.0.1", PAGE_PORT))
+            probe.bind(("127.0.0.1", port))
         except OSError:
             return 0
-    return PAGE_PORT
+    return port

@@ -11,7 +11,8 @@ from pathlib import Path
 import click
 import uvloop
 
-from quantum_trader.cli.common import fail
+from quantum_trader.cli.common import config_option, fail, read_config
+from quantum_trader.config_tables import SPEED_MAX
 from quantum_trader.domain.clock import SystemClock
 from quantum_trader.exchange.simulator import AccountSettings, EmbeddedExchange, SimulatorSettings
 from quantum_trader.exchange.simulator.signing import is_public_key
@@ -19,7 +20,17 @@ from quantum_trader.exchange.simulator.signing import is_public_key
 ACCOUNT_PARTS = 3
 
 
+def _speed(_: click.Context, __: click.Parameter, text: str | None) -> Decimal | None:
+    if text is None:
+        return None
+    speed = _number(text)
+    if not 0 < speed <= SPEED_MAX:
+        raise click.BadParameter(f"{text!r} is no number above 0 and up to {SPEED_MAX}")
+    return speed
+
+
 @click.command("simulator")
+@config_option
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
@@ -32,7 +43,7 @@ ACCOUNT_PARTS = 3
     "accounts",
     multiple=True,
     metavar="KEY:SECRET:BALANCE_USDT",
-    help="An account; may be given more than once. [default: paper:paper:10000]",
+    help="An account; may be given more than once. [default: paper:paper:10000, or paper.balance_usdt]",
 )
 @click.option(
     "--public-key",
@@ -41,13 +52,17 @@ ACCOUNT_PARTS = 3
     metavar="KEY:PEM_FILE:BALANCE_USDT",
     help="An account that signs with Ed25519 or RSA; may be given more than once.",
 )
-@click.option("--seed", default=1, show_default=True, help="Seed of the synthetic market.")
-@click.option("--speed", default=1, show_default=True, help="Market seconds in one real second.")
+@click.option("--seed", type=int, help="Seed of the synthetic market. [default: paper.seed, 1]")
+@click.option(
+    "--speed",
+    callback=_speed,
+    help="Market seconds in one real second; 0.5 is half as fast. [default: paper.speed, 1]",
+)
 @click.option(
     "--klines",
     multiple=True,
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Candle file in Binance's CSV or JSON form; may be given more than once.",
+    help="Candle file in Binance's CSV or JSON form; may be given more than once. [default: paper.klines]",
 )
 @click.option(
     "--state", "state_file", type=click.Path(path_type=Path), help="File that keeps accounts over restarts."
@@ -59,23 +74,29 @@ ACCOUNT_PARTS = 3
 )
 @click.option("--admin", is_flag=True, help="Open /sim/…: set prices, faults, the clock.")
 def command(
+    config_path: Path | None,
     port: int,
     accounts: tuple[str, ...],
     public_keys: tuple[str, ...],
-    seed: int,
-    speed: int,
+    seed: int | None,
+    speed: Decimal | None,
     klines: tuple[Path, ...],
     state_file: Path | None,
     faults: Path | None,
     admin: bool,
 ) -> None:
-    """Run the embedded exchange alone, on loopback, until Ctrl-C."""
+    """Run the embedded exchange alone, on loopback, until Ctrl-C.
+
+    What no option says comes from [paper] of config.toml; its port stays with the engine.
+    """
+    paper = read_config(config_path).paper
     settings = SimulatorSettings(
         port=port,
-        seed=seed,
-        speed=speed,
-        accounts=_accounts(accounts, public_keys),
-        klines=klines,
+        seed=paper.seed if seed is None else seed,
+        speed=paper.speed if speed is None else speed,
+        accounts=_accounts(accounts, public_keys)
+        or (AccountSettings("paper", "paper", balance_usdt=paper.balance_usdt),),
+        klines=klines or tuple(map(Path, paper.klines)),
         state_file=state_file,
         fault_schedule=faults,
         admin=admin,
@@ -104,7 +125,7 @@ def _accounts(secrets: tuple[str, ...], public_keys: tuple[str, ...]) -> tuple[A
     repeated = [key for key, count in Counter(account.api_key for account in accounts).items() if count > 1]
     if repeated:
         raise click.BadParameter(f"{repeated[0]!r} is given twice", param_hint="--account")
-    return tuple(accounts) or (AccountSettings("paper", "paper"),)
+    return tuple(accounts)
 
 
 def _account(text: str) -> AccountSettings:
@@ -133,10 +154,16 @@ def _keyed_account(text: str) -> AccountSettings:
 
 
 def _balance(text: str, option: str) -> Decimal:
-    try:
-        balance = Decimal(text)
-    except InvalidOperation:
-        balance = Decimal("NaN")
-    if not balance.is_finite() or balance < 0:
+    balance = _number(text)
+    if balance < 0:
         raise click.BadParameter(f"{text!r} is no amount of USDT", param_hint=option)
     return balance
+
+
+def _number(text: str) -> Decimal:
+    """Return the finite number that ``text`` is; -1 where it is none, which nothing here accepts."""
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        return Decimal(-1)
+    return number if number.is_finite() else Decimal(-1)

@@ -6,9 +6,11 @@ import asyncio
 import os
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import structlog
 from click.testing import CliRunner, Result
@@ -295,6 +297,32 @@ def test_a_mistyped_command_is_told_in_one_line(words: str, says: str) -> None:
     assert (told.exit_code, told.stdout) == (2, "")
     assert told.stderr.startswith(f"quantum-trader: {says}")
     assert len(told.stderr.splitlines()) == 1
+
+
+def leaves(command: click.Command, words: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Every command that does something, with the words that call it."""
+    yield words, command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            found = command.get_command(context, name)
+            assert found is not None
+            yield from leaves(found, (*words, name))
+
+
+DOING = {"run", "demo", "simulator", "kill", "resume", "arm", "latches clear", "bsc run", "bsc extend"}
+SPEAKING = {  # groups that do nothing by themselves are left out
+    " ".join(words): command
+    for words, command in leaves(main, ())
+    if not isinstance(command, click.Group) or command.invoke_without_command
+}
+
+
+@pytest.mark.parametrize("words", SPEAKING)
+def test_every_command_takes_config_and_every_reading_one_json(words: str) -> None:
+    options = {option for parameter in SPEAKING[words].params for option in parameter.opts}
+    assert "--config" in options
+    assert "--json" in options or words in DOING
 
 
 @pytest.mark.parametrize("words", [[], ["config"], ["bsc"]])

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -27,6 +28,12 @@ def is_empty(folder: Path) -> bool:
     return not any(folder.iterdir())
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 async def play(*words: str, **environment: str) -> tuple[int, str]:
     process = await started(*words, **environment)
     said, _ = await asyncio.wait_for(process.communicate(), 180)
@@ -43,8 +50,12 @@ async def started(*words: str, **environment: str) -> asyncio.subprocess.Process
     )
 
 
-async def test_the_demo_shows_all_it_promises(folder: Path) -> None:
-    code, said = await play("--pace", "0.02", "--no-stay", TMPDIR=str(folder))
+async def test_the_demo_shows_all_it_promises(folder: Path, tmp_path: Path) -> None:
+    config, port = tmp_path / "config.toml", free_port()
+    config.write_text(f"mode = 'testnet'\n[http]\nport = {port}\n", encoding="utf-8")
+    words = ("--pace", "0.02", "--no-stay", "--config", str(config))
+    code, said = await play(*words, TMPDIR=str(folder))
+    assert f"The page: http://127.0.0.1:{port}" in said
     assert code == 0, said
     assert len(re.findall(r"✓ .*FILLED at", said)) == 5
     for gate in ("fund_caps", "rate_limit", "intake", "kill_score", "kill_switch"):

@@ -53,6 +53,7 @@ class Call:
 
 
 Weight = int | Callable[[Params], int]
+Required = tuple[str, ...] | Callable[[Params], tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +66,13 @@ class Route:
     security: Security
     handler: Callable[[Call], Any]
     weight: Weight = 1
-    required: tuple[str, ...] = ()
+    required: Required = ()
     order_cost: tuple[int, int] | None = None
 
     def weight_of(self, params: Params) -> int:
         """The request's weight (BINANCE.md 8)."""
         return self.weight if isinstance(self.weight, int) else self.weight(params)
+
+    def required_of(self, params: Params) -> tuple[str, ...]:
+        """The parameters without which the request is not even authenticated (BINANCE.md 7, step 2)."""
+        return self.required if isinstance(self.required, tuple) else self.required(params)

@@ -130,7 +130,7 @@ class Gateway:
 
 def check_required(route: Route, params: Params) -> None:
     """-1102 unless all that the route asks for is there, with a timestamp where it is signed."""
-    for name in route.required:
+    for name in route.required_of(params):
         required(params, name)
     if route.security is Security.SIGNED:
         required(params, "timestamp")

@@ -37,6 +37,7 @@ FUNDING_INTERVAL_MS: Final = 8 * HOUR_MS
 KLINES_MAX: Final = 1500
 _OVERRIDES_MAX: Final = 64
 _BPS: Final = 10_000
+_INTEREST_RATE: Final = Decimal("0.0001")
 
 
 class Quote(NamedTuple):
@@ -77,14 +78,14 @@ class Market:
         *,
         start_ms: int,
         tape_start_ms: int | None = None,
-        speed: int = 1,
+        speed: Decimal = Decimal(1),
         spread_bps: Decimal = Decimal(1),
     ) -> None:
         self._tape = tape
         self._specs = symbols
         self._start_ms = start_ms
         self._tape_start_ms = start_ms if tape_start_ms is None else tape_start_ms
-        self._speed = speed
+        self._speed_up, self._speed_down = speed.as_integer_ratio()
         self._spread = spread_bps / _BPS
         self._overrides: dict[str, deque[_Override]] = {}
         self._quotes: dict[str, tuple[int, Quote]] = {}
@@ -92,7 +93,7 @@ class Market:
 
     def market_ms(self, now_ms: int) -> int:
         """The tape's time at the caller's ``now_ms``."""
-        return self._tape_start_ms + (now_ms - self._start_ms) * self._speed
+        return self._tape_start_ms + (now_ms - self._start_ms) * self._speed_up // self._speed_down
 
     def quote(self, symbol: str, now_ms: int) -> Quote:
         """Prices at ``now_ms``; KeyError for a symbol that is not listed."""
@@ -113,11 +114,15 @@ class Market:
         """One candle of what happened between two of the caller's moments, in the tape's times."""
         return self._bar(symbol, self.market_ms(from_ms), self.market_ms(to_ms))
 
+    def premium(self, symbol: str, at_ms: int) -> Decimal:
+        """How far the mark is above the index, a fraction of it; prices set by hand leave it alone."""
+        mark_ppm, index_ppm = self._tape.premium_ppm(symbol, self.market_ms(at_ms))
+        return Decimal(mark_ppm - index_ppm).scaleb(-6)
+
     def funding_rate(self, symbol: str, at_ms: int) -> Decimal:
         """Rate (a fraction of notional) that falls due at the end of the period of ``at_ms``."""
         period_ms = at_ms // FUNDING_INTERVAL_MS * FUNDING_INTERVAL_MS
-        mark_ppm, index_ppm = self._tape.premium_ppm(symbol, self.market_ms(period_ms))
-        return Decimal(100 + index_ppm - mark_ppm).scaleb(-6)
+        return _INTEREST_RATE - self.premium(symbol, period_ms)
 
     def klines(
         self, symbol: str, interval: str, now_ms: int, limit: int, window: tuple[int | None, int | None]

@@ -21,6 +21,7 @@ _DEPTH_WEIGHTS: Final = {5: 2, 10: 2, 20: 2, 50: 2, 100: 5, 500: 10, 1000: 20}
 _KLINE_WEIGHTS: Final = ((100, 1), (500, 2), (1001, 5), (KLINES_MAX + 1, 10))
 _FUNDING_ROWS_MAX: Final = 1000
 _DIGITS_MAX: Final = 9
+_PREMIUM_PARTS: Final = 6  # of a candle, between which its high and low are looked for
 _INTEREST_RATE: Final = "0.00010000"
 
 
@@ -111,6 +112,21 @@ def price_klines(call: Call) -> list[list[Any]]:
     """
     spec = call.spec("pair" if "pair" in call.params else "symbol")
     return [kline_row(bar._replace(volume=0), spec, call.now_ms) for bar in _bars(call, spec)]
+
+
+def premium_klines(call: Call) -> list[list[Any]]:
+    """``GET /fapi/v1/premiumIndexKlines``: how far the mark is from the index; no volumes."""
+    spec = call.spec()
+    return [_premium_row(call, spec, bar) for bar in _bars(call, spec)]
+
+
+def _premium_row(call: Call, spec: SymbolSpec, bar: Bar) -> list[Any]:
+    length_ms = min(bar.end_ms, call.now_ms) - bar.open_ms
+    moments = [bar.open_ms + length_ms * part // _PREMIUM_PARTS for part in range(_PREMIUM_PARTS + 1)]
+    premiums = [call.venue.market.premium(spec.symbol, at_ms) for at_ms in moments]
+    prices = (premiums[0], max(premiums), min(premiums), premiums[-1])
+    taken = trade_count(bar, call.now_ms)
+    return [bar.open_ms, *map(usdt, prices), "0", bar.end_ms - 1, "0", taken, "0", "0", "0"]
 
 
 def _bars(call: Call, spec: SymbolSpec) -> list[Bar]:
@@ -282,6 +298,7 @@ ROUTES: Final[dict[tuple[str, str], Route]] = {
     ("GET", "/fapi/v1/klines"): _public(klines, _kline_weight, "symbol", "interval"),
     ("GET", "/fapi/v1/markPriceKlines"): _public(price_klines, _kline_weight, "symbol", "interval"),
     ("GET", "/fapi/v1/indexPriceKlines"): _public(price_klines, _kline_weight, "pair", "interval"),
+    ("GET", "/fapi/v1/premiumIndexKlines"): _public(premium_klines, _kline_weight, "symbol", "interval"),
     ("GET", "/fapi/v1/ticker/price"): _public(ticker_price, _weight(1, 2)),
     ("GET", "/fapi/v2/ticker/price"): _public(ticker_price, _weight(1, 2)),
     ("GET", "/fapi/v1/ticker/bookTicker"): _public(book_ticker, _weight(2, 5)),

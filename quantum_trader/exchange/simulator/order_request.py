@@ -109,6 +109,17 @@ def _remember_origin(order: Order, algo: AlgoOrder) -> None:
     order.close_position = algo.close_position
 
 
+def required_of_order(params: Params) -> tuple[str, ...]:
+    """What an order must name, by its type; of other types the type itself is what is wrong."""
+    always = ("symbol", "side", "type")
+    if params.get("type") == "MARKET":
+        return (*always, "quantity")
+    if params.get("type") == "LIMIT":
+        has_match = (params.get("priceMatch") or "NONE") != "NONE"
+        return (*always, "timeInForce", "quantity", *(() if has_match else ("price",)))
+    return always
+
+
 def parse(params: Params, spec: SymbolSpec, quote: Quote, account: Account, now_ms: int) -> OrderRequest:
     """Check ``params`` of ``POST /fapi/v1/order`` and turn them into a request.
 

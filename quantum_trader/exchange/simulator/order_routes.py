@@ -9,6 +9,7 @@ from quantum_trader.exchange.simulator.bars import DAY_MS
 from quantum_trader.exchange.simulator.calls import Call, Route, Security, Weight
 from quantum_trader.exchange.simulator.errors import RefusedError, missing
 from quantum_trader.exchange.simulator.model import Order, Trade
+from quantum_trader.exchange.simulator.order_request import required_of_order
 from quantum_trader.exchange.simulator.parameters import Params, limit, optional_integer
 from quantum_trader.exchange.simulator.replies import (
     Body,
@@ -162,9 +163,9 @@ def open_orders_weight(params: Params) -> int:
 
 ROUTES: Final[dict[tuple[str, str], Route]] = {
     ("POST", "/fapi/v1/order"): Route(
-        Security.SIGNED, place_order, 0, ("symbol", "side", "type"), order_cost=ONE_ORDER
+        Security.SIGNED, place_order, 0, required_of_order, order_cost=ONE_ORDER
     ),
-    ("POST", "/fapi/v1/order/test"): signed(test_order, 1, "symbol", "side", "type"),
+    ("POST", "/fapi/v1/order/test"): Route(Security.SIGNED, test_order, 1, required_of_order),
     ("GET", "/fapi/v1/order"): signed(query_order, 1, "symbol"),
     ("DELETE", "/fapi/v1/order"): signed(cancel_order, 1, "symbol"),
     ("GET", "/fapi/v1/openOrder"): signed(query_open_order, 1, "symbol"),

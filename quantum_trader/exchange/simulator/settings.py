@@ -37,7 +37,7 @@ class SimulatorSettings:
     host: str = "127.0.0.1"
     port: int = 0
     seed: int = 1
-    speed: int = 1
+    speed: Decimal = Decimal(1)
     accounts: tuple[AccountSettings, ...] = (AccountSettings("paper", "paper"),)
     symbols: tuple[str, ...] = ()
     klines: tuple[Path, ...] = ()

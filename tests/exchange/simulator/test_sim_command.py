@@ -53,6 +53,13 @@ async def ask(url: str, key: str, sign: Any, path: str = "/fapi/v3/balance") -> 
         return reply.status, await reply.json()
 
 
+async def last_closed_day(url: str) -> Any:
+    path = "/fapi/v1/klines?symbol=BTCUSDT&interval=1d&limit=2"
+    async with aiohttp.ClientSession() as http, http.get(f"{url}{path}") as reply:
+        assert reply.status == 200
+        return (await reply.json())[0]
+
+
 def public_pem(private: Any, path: Path) -> str:
     path.write_bytes(private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
     return str(path)
@@ -94,6 +101,20 @@ async def test_without_an_account_there_is_paper_and_a_fault_file_comes_into_for
             assert reply.status == 404
 
 
+async def test_what_no_option_says_comes_from_the_paper_table(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text("[paper]\nbalance_usdt = 77\nseed = 5\nspeed = 0.5\n", encoding="utf-8")
+    sign = lambda payload: hmac_hex("paper", payload)  # noqa: E731 -- a signer like those above
+    async with simulator("--config", str(file)) as url:
+        assert (await ask(url, "paper", sign))[1][0]["balance"] == "77.00000000"
+        candle = await last_closed_day(url)
+    async with simulator("--config", str(file), "--seed", "6") as url:
+        assert candle != await last_closed_day(url)
+    async with simulator("--seed", "5") as url:
+        assert (await ask(url, "paper", sign))[1][0]["balance"] == "10000.00000000"
+        assert candle == await last_closed_day(url)
+
+
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
@@ -107,6 +128,10 @@ async def test_without_an_account_there_is_paper_and_a_fault_file_comes_into_for
         (["--faults", "/nowhere.json"], "does not exist"),
         (["--faults", __file__], "FaultScheduleError|JSONDecodeError"),
         (["--port", "70000"], "70000"),
+        *(
+            (["--speed", wrong], f"'{wrong}' is no number above 0")
+            for wrong in ("0", "-2", "fast", "nan", "inf")
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(words: list[str], complaint: str) -> None:

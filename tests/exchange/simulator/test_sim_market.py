@@ -146,12 +146,37 @@ def test_a_shock_shows_in_the_price_and_in_the_open_candle() -> None:
 
 
 def test_speed_moves_the_market_faster_but_keeps_candles_dense_and_current() -> None:
-    fast = market(speed=300)
+    fast = market(speed=D(300))
     later_ms = NOW_MS + 60_000
     assert fast.quote("BTCUSDT", later_ms) == market().quote("BTCUSDT", NOW_MS + 300 * 60_000)
     rows = fast.klines("BTCUSDT", "5m", later_ms, 100, NO_WINDOW)
     assert rows[-1].open_ms <= later_ms < rows[-1].end_ms
     assert all(before.end_ms == after.open_ms for before, after in pairwise(rows))
+
+
+def test_a_fraction_of_the_speed_makes_the_market_as_slow() -> None:
+    slow = market(speed=D("0.25"))
+    quote = slow.quote("BTCUSDT", NOW_MS + 60_000)
+    assert quote == market().quote("BTCUSDT", NOW_MS + 15_000)
+    rows = slow.klines("BTCUSDT", "5m", NOW_MS + 60_000, 100, NO_WINDOW)
+    assert all(before.end_ms == after.open_ms for before, after in pairwise(rows))
+
+
+def test_candles_of_the_premium_lead_from_one_to_the_next_around_the_premium_of_now(desk: Any) -> None:
+    query = {"symbol": "BTCUSDT", "interval": "1h", "limit": 5}
+    rows = desk.call("GET", "/fapi/v1/premiumIndexKlines", **query)
+    assert [row[0] for row in rows] == [row[0] for row in desk.call("GET", "/fapi/v1/klines", **query)]
+    assert all(before[4] == after[1] for before, after in pairwise(rows))
+    for row in rows:
+        opened, high, low, close = map(D, row[1:5])
+        assert low <= min(opened, close) <= max(opened, close) <= high
+        assert abs(high) < D("0.001")
+        assert (row[5], row[7], *row[9:]) == ("0", "0", "0", "0", "0")
+    desk.venue.market.release("BTCUSDT", desk.now_ms)
+    now = desk.call("GET", "/fapi/v1/premiumIndex", symbol="BTCUSDT")
+    premium = D(now["markPrice"]) / D(now["indexPrice"]) - 1
+    assert abs(premium - D(rows[-1][4])) < D("0.000005")
+    assert desk.code("GET", "/fapi/v1/premiumIndexKlines", symbol="BTCUSDT") == -1102
 
 
 BARS = st.tuples(st.integers(1, 500), st.integers(1, 500), st.integers(0, 200), st.integers(0, 200)).map(
@@ -185,7 +210,7 @@ def hours(count: int) -> list[list[Any]]:
 
 def test_a_file_of_candles_is_played_and_read_backwards_at_its_end(tmp_path: Path) -> None:
     path = write_klines(tmp_path / "SOLUSDT-1h.json", hours(48))
-    played = market(klines=(path,), speed=3600)
+    played = market(klines=(path,), speed=D(3600))
     rows = played.klines("SOLUSDT", "1h", NOW_MS + 60_000, 80, NO_WINDOW)
     assert all(before.close == after.open for before, after in pairwise(rows))
     prices = [played.quote("SOLUSDT", NOW_MS + step).last for step in range(0, 200_000, 100)]
@@ -235,7 +260,7 @@ def test_a_bad_file_is_refused_by_name(tmp_path: Path, name: str, text: str) -> 
 def test_recorded_candles_can_be_played(name: str, symbol: str, interval: str) -> None:
     if not SHARED.is_dir():
         pytest.skip(f"recorded data is not at {SHARED}")
-    played = market(klines=(SHARED / name,), speed=300)
+    played = market(klines=(SHARED / name,), speed=D(300))
     rows = played.klines(symbol, interval, NOW_MS, 40, NO_WINDOW)
     assert len(rows) == 40
     assert len({row.close for row in rows}) > 20

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlencode
 
 import orjson
 import pytest
@@ -174,6 +175,29 @@ def test_keys_are_looked_at_before_parameters_and_signatures(desk: Any) -> None:
     assert (status, code) == (400, -1102)
     assert "'timestamp'" in text
     assert refused(desk, b"timestamp=1&signature=00") == (400, -1022, TEXTS[-1022])
+
+
+@pytest.mark.parametrize(
+    ("order", "code", "lacks"),
+    [
+        (sent(**MARKET, quantity=WITHOUT), -1102, "'quantity'"),
+        (sent(**MARKET, quantity="", symbol="NOPEUSDT", side="HOLD"), -1102, "'quantity'"),
+        (sent(quantity=WITHOUT), -1102, "'quantity'"),
+        (sent(price=WITHOUT, positionSide="UP"), -1102, "'price'"),
+        (sent(timeInForce=WITHOUT), -1102, "'timeInForce'"),
+        (sent(price=WITHOUT, priceMatch="QUEUE"), -1022, ""),
+        (sent(**MARKET), -1022, ""),
+        (sent(type="STOP_MARKET", quantity=WITHOUT), -1022, ""),
+    ],
+)
+@pytest.mark.parametrize("path", ["/fapi/v1/order", "/fapi/v1/order/test"])
+def test_what_an_order_of_its_type_must_name_is_missed_before_the_signature_is_read(
+    desk: Any, path: str, order: dict[str, Any], code: int, lacks: str
+) -> None:
+    query = urlencode({**order, "timestamp": desk.now_ms, "signature": "00"}).encode()
+    answer = orjson.loads(desk.gateway.handle(Request("POST", path, query, b"", "key-a"), desk.now_ms).body)
+    assert answer["code"] == code
+    assert lacks in answer["msg"]
 
 
 def test_an_unknown_path_is_not_found(desk: Any) -> None:
