@@ -22,6 +22,7 @@ from quantum_trader.questions import LOOK_EVERY_S, Questions
 from quantum_trader.stores.codec import encode
 from quantum_trader.stores.keys import Keys
 from quantum_trader.stores.lease import RENEWAL_S
+from quantum_trader.stores.operator import StopStore
 
 STATUS_TTL_MS = 5000
 STREAMS_EVERY_S = 1.0
@@ -36,6 +37,7 @@ RULES_EVERY_S = 3600.0
 KLINES_EVERY_S = 300.0
 CLOCK_EVERY_S = 600.0
 TRIM_EVERY_S = 30.0
+KILL_EVERY_S = 1.0
 GARBAGE_EVERY_S = 60.0
 ORDER_PROBE_EVERY_S = 60.0
 
@@ -51,6 +53,8 @@ class Housekeeping:
         self._keys = Keys(config.redis.namespace)
         self._started_s = clock.monotonic_s()
         self._loop_lag = LoopLag(clock)
+        self._stops = StopStore(joined.database, self._keys)
+        self._kill_told: str | None = None
         self.latest: dict[str, Any] | None = None
         """The newest status, at most a second old while Redis answers."""
 
@@ -66,6 +70,7 @@ class Housekeeping:
             Chore("loop lag", 0.0, self._loop_lag.measure),
             Chore("lease", RENEWAL_S, self._renew),
             Chore("status", RENEWAL_S, self.write_status),
+            Chore("kill switch", KILL_EVERY_S, self._tell_kill),
             Chore("streams", STREAMS_EVERY_S, joined.streams.look_after),
             Chore("positions", POSITIONS_BLIND_EVERY_S, self._refresh_positions),
             Chore("account", ACCOUNT_BLIND_EVERY_S, self._refresh_account),
@@ -94,6 +99,15 @@ class Housekeeping:
         holder = await joined.lease.renew()
         if holder and was_held:
             logger.critical("lease_lost", holder=holder, cure="stop one of the two engines")
+
+    async def _tell_kill(self) -> None:
+        """Publish a change of the kill switch that came from no command of ours."""
+        operator = self._joined.consumer.operator
+        if operator is None or operator.kill == self._kill_told:
+            return
+        if await self._stops.tell_kill(self._clock.now_ms()):
+            logger.warning("kill_switch_changed", kill=operator.kill or "0", by="a client of Redis")
+        self._kill_told = operator.kill
 
     def _may_wait(self, reading: Reading[Any] | None, every_s: float) -> bool:
         """Whether a reading of the account is not due: the stream tells of changes, and it is young."""

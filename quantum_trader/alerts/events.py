@@ -14,7 +14,7 @@ OF_EVENTS: Mapping[str, tuple[AlertKind, str]] = {
     ),
     "BSC_CLOSE_FAILED": (AlertKind.BSC_CLOSE_FAILED, "BSC could not close {symbol} ({reason}): {error}"),
     "BSC_BLIND": (AlertKind.BSC_BLIND, "BSC does not see the account"),
-    "BSC_DEMOTED": (AlertKind.BSC_DEMOTED, "BSC may close nothing any more: {reason}"),
+    "BSC_DEMOTED": (AlertKind.BSC_DEMOTED, "BSC may close nothing any more: {because}"),
     "FOREIGN_ORDER": (
         AlertKind.FOREIGN_ORDER,
         "an order on {symbol} that no part of this engine sent: {client_order_id}",

@@ -78,6 +78,13 @@ class StopStore:
         pipeline.xadd(self._keys.governor_events, event, maxlen=EVENTS_KEPT, approximate=True)
         await pipeline.execute()
 
+    async def tell_kill(self, now_ms: int) -> bool:
+        """Publish the kill switch's value if no event says it yet; true if so. A plain client set it."""
+        reply: Any = await self._database.run(
+            "kill_change", [self._keys.kill, self._keys.governor_events], [now_ms]
+        )
+        return bool(reply)
+
     async def _latch(self, key: str, value: bytes, ttl_s: int | None, event: Mapping[str, str]) -> bool:
         flat = encode([part for pair in event.items() for part in pair])
         args: list[str | bytes | int] = [value, "" if ttl_s is None else ttl_s, flat]

@@ -104,7 +104,8 @@ class Access:
 
     def knows(self, given: str) -> bool:
         """Whether ``given`` is the token, in a time that does not depend on where they differ."""
-        return bool(self.token) and hmac.compare_digest(given.encode(), self.token.encode())
+        sent = given.encode(errors="surrogateescape")  # the header's own bytes, which need not be UTF-8
+        return bool(self.token) and hmac.compare_digest(sent, self.token.encode())
 
     def _is_ours(self, host: str) -> bool:
         """Addresses are ours, as no DNS name leads to them; of names only the known ones."""

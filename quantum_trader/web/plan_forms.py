@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from quantum_trader.domain.plan import Plan
@@ -20,24 +20,15 @@ ALERT_TOKEN = "token"  # noqa: S105  # the name of a field
 FIELDS_MAX = 48
 SIDES = {"buy": "BUY", "long": "BUY", "sell": "SELL", "short": "SELL", "close": "CLOSE"}
 PARTIAL_EXITS = {"long": "SELL", "short": "BUY"}  # by where the strategy still is after the order
-ALERT_FIELDS = frozenset(
-    {
-        "ticker",
-        "action",
-        "contracts",
-        "time",
-        "market_position",
-        "reduceOnly",
-        "price",
-        "leverage",
-        "confidence",
-        "positionSide",
-        "plan_id",
-        "comment",
-        ALERT_TOKEN,
-    }
-)
-CARRIED = ("price", "leverage", "confidence", "positionSide", "comment")
+NESTED = {
+    "action": ("strategy.order_action", "strategy.order.action"),
+    "contracts": ("strategy.order_contracts", "strategy.order.contracts"),
+    "market_position": ("strategy.market_position",),
+}
+DEPTH_MAX = 2  # {"strategy": {"order": {"action": …}}}
+READ = frozenset({"ticker", "action", "contracts", "time", "reduceOnly", "plan_id"})
+SECRETS = frozenset({ALERT_TOKEN, "passphrase", "password", "secret"})  # as other receivers call theirs
+OTHERWISE_MEANT = frozenset({"symbol", "side", "qty", "timestamp", "source"})  # on the stream
 
 MALFORMED = {
     "price": "a decimal number without exponent",
@@ -63,8 +54,10 @@ class BadForm(Exception):
 def read_object(body: bytes) -> dict[str, str]:
     """Return the plain values of a JSON object as text, every number as it was written.
 
+    What an alert nests is named by the way to it: ``strategy.order_action``.
+
     Raises:
-        BadForm: it is none, or a value is a list or an object.
+        BadForm: it is none, or a value is a list, or an object where none may be.
     """
     try:
         content: Any = decode_as_written(body)
@@ -72,44 +65,42 @@ def read_object(body: bytes) -> dict[str, str]:
         raise BadForm("", "the body must be a JSON object, encoded in UTF-8") from None
     if not isinstance(content, dict):
         raise BadForm("", "the body must be a JSON object with the fields of a plan")
-    if len(content) > FIELDS_MAX:
+    depth_max = DEPTH_MAX if is_alert(content) else 0
+    fields = {name: _plain(name, value) for name, value in _flat(content, depth_max) if value is not None}
+    if len(fields) > FIELDS_MAX:
         raise BadForm("", f"at most {FIELDS_MAX} fields")
-    return {name: _plain(name, value) for name, value in content.items() if value is not None}
+    return fields
 
 
-def is_alert(fields: Mapping[str, str]) -> bool:
+def is_alert(fields: Mapping[str, Any]) -> bool:
     """Whether the body is an alert and not a plan."""
     return "ticker" in fields
 
 
 def plan_of_alert(fields: Mapping[str, str]) -> dict[str, str]:
-    """Return the fields of the plan that an alert means.
+    """Return the fields of the plan that an alert means; what it says besides travels along.
 
     The id is derived from what the alert says, its time included: sent twice, it is the same plan.
+    An exit that says no time gets none here: two alike are two exits.
     An alert after which the strategy is flat closes whatever is held.
 
     Raises:
-        BadForm: a field is absent, unknown or out of its range.
+        BadForm: a field is absent or out of its range.
     """
-    unknown = sorted(fields.keys() - ALERT_FIELDS)
-    if unknown:
-        raise BadForm(unknown[0][:64], f"unknown in an alert; known are {', '.join(sorted(ALERT_FIELDS))}")
-    side = SIDES.get(fields.get("action", "").lower())
+    said = _unnested(fields)
+    side = SIDES.get(said.get("action", "").lower())
     if side is None:
         raise BadForm("action", f"one of {', '.join(SIDES)}; {{{{strategy.order.action}}}} gives it")
-    if not fields.get("time"):
-        raise BadForm("time", "required, as {{timenow}} gives it: it dates the plan and tells alerts apart")
-    plan = {
-        **{name: fields[name] for name in CARRIED if fields.get(name)},
-        "plan_id": fields.get("plan_id") or _alert_id(fields),
-        "symbol": _symbol(fields["ticker"]),
+    order = _order(said, side)
+    is_exit = order["reduceOnly"].lower() in TRUE_WORDS
+    return {
+        **_carried(said),
+        "symbol": _symbol(said["ticker"]),
         "side": side,
-        "timestamp": fields["time"],
         "source": "tradingview",
+        **order,
+        **_identity(fields, is_exit=is_exit),
     }
-    if side == "CLOSE" or fields.get("market_position", "").lower() == "flat":
-        return plan | {"qty": "0", "action": "FULL_CLOSE_PROPOSED", "reduceOnly": "true"}
-    return plan | {"qty": fields.get("contracts", ""), "reduceOnly": _reduce_only(fields, side)}
 
 
 def checked(fields: Mapping[str, str], now_ms: int) -> Plan | Refused:
@@ -127,6 +118,55 @@ def checked(fields: Mapping[str, str], now_ms: int) -> Plan | Refused:
     if isinstance(entry, Plan) and entry.malformed and not entry.says_exit:
         raise BadForm(entry.malformed[0], MALFORMED.get(entry.malformed[0], "cannot be read"))
     return entry
+
+
+def _flat(content: Mapping[str, Any], depth_max: int, way: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in content.items():
+        if isinstance(value, dict) and depth_max > 0:
+            yield from _flat(value, depth_max - 1, f"{way}{name}.")
+        else:
+            yield way + name, value
+
+
+def _unnested(fields: Mapping[str, str]) -> dict[str, str]:
+    """Give what the object ``strategy`` says of the order its plain names, where these say nothing."""
+    found = {
+        name: fields[nested]
+        for name, ways in NESTED.items()
+        for nested in ways
+        if fields.get(nested) and not fields.get(name)
+    }
+    return {**fields, **found}
+
+
+def _carried(said: Mapping[str, str]) -> dict[str, str]:
+    """Return what only travels along; where a plan means something else by a name, as ``alert_<name>``."""
+    return {
+        f"alert_{name}" if name in OTHERWISE_MEANT else name: value
+        for name, value in said.items()
+        if value and name not in READ and name.rpartition(".")[2] not in SECRETS
+    }
+
+
+def _order(said: Mapping[str, str], side: str) -> dict[str, str]:
+    if side == "CLOSE" or said.get("market_position", "").lower() == "flat":
+        return {"qty": "0", "action": "FULL_CLOSE_PROPOSED", "reduceOnly": "true"}
+    return {"qty": said.get("contracts", ""), "reduceOnly": _reduce_only(said, side)}
+
+
+def _identity(fields: Mapping[str, str], *, is_exit: bool) -> dict[str, str]:
+    """Return date and id of the plan; without a time it is dated with its arrival.
+
+    TradingView sends an alert again when it is answered with an error, though the plan may stand on the
+    stream: without a time, or an id, nothing would tell that from the next alert, and it would open twice.
+    """
+    time, plan_id = fields.get("time"), fields.get("plan_id")
+    if time:
+        return {"timestamp": time, "plan_id": plan_id or _alert_id(fields)}
+    if not (plan_id or is_exit):
+        wanted = 'required to open, as {{timenow}} gives it (or a "plan_id" of its own)'
+        raise BadForm("time", f"{wanted}: it tells an alert that is sent again from the next one")
+    return {"plan_id": plan_id} if plan_id else {}
 
 
 def _plain(name: str, value: Any) -> str:

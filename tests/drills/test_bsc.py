@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from support.watch import HOUR_S, Scene, scene
 
-from quantum_trader.bsc.events import Event
+from quantum_trader.alerts.events import alert_of
+from quantum_trader.bsc.events import Event, entry_of
 from quantum_trader.bsc.health import State
 from quantum_trader.bsc.lifespan import COPY, FILE, UNPROVEN
 from quantum_trader.bsc.reading import ExchangeTime, Exits, Reads
@@ -327,7 +328,11 @@ async def test_an_unreadable_activation_at_the_start_reports_breaches_and_closes
     assert await dog.poll() is State.OK
     assert stage.amount("XRPUSDT") == 100
     assert stage.heard.of(Event.HEALTH_CHECK)[-1]["breaches"] == ["XRPUSDT MAX_LOSS_BREACH"]
-    assert [told["because"] for told in stage.heard.of(Event.DEMOTED)] == [UNPROVEN]
+    (told,) = stage.heard.of(Event.DEMOTED)
+    assert told["because"] == UNPROVEN
+    alert = alert_of(entry_of(Event.DEMOTED, 0, told))
+    assert alert is not None
+    assert UNPROVEN in alert.text
 
 
 async def test_an_activation_that_becomes_unreadable_later_keeps_nothing_from_being_closed(

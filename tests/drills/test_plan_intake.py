@@ -130,6 +130,16 @@ async def test_inc_60_a_partial_exit_of_what_is_not_held_here_opens_nothing(send
     assert (result["decision"], result["reason"], result["reduceOnly"]) == ("BLOCKED", "no_position", "true")
 
 
+async def test_an_alert_as_people_write_them_closes_without_a_time(sender: Sender) -> None:
+    opened = await sender.alert(exchange="BINANCE", interval="15", comment="entry")
+    result = await sender.running.result(opened.body["plan_id"])
+    assert (result["decision"], json.loads(result["trace"])["plan"]["interval"]) == ("FILLED", "15")
+    strategy = {"order_action": "sell", "order_contracts": 20, "market_position": "flat"}
+    body = {"token": ALERT_TOKEN, "ticker": "XRPUSDT.P", "strategy": strategy}
+    closed = await sender.post("/api/plans/tradingview", body)
+    assert (await sender.running.result(closed.body["plan_id"]))["effect"] == "CLOSE"
+
+
 async def test_an_alert_body_may_also_come_with_the_bearer_token(sender: Sender) -> None:
     taken = await sender.post(
         "/api/plans",

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.house import House, house, unwatch
+from support.house import House, house, until, unwatch
+
+from quantum_trader.stores.operator import StopStore
 
 
 async def test_inc_40_the_kill_switch_set_with_a_plain_client_stops_the_next_plan(running: House) -> None:
@@ -121,6 +123,40 @@ async def test_opens_need_a_universe_and_exits_do_not(running: House) -> None:
     await running.redis.hset(running.keys.policy, "valid_until_epoch", "1000")
     assert (await running.open("BTCUSDT", qty="0.002"))["reason"] == "active_slots_no_policy"
     assert (await running.close())["decision"] == "FILLED"
+
+
+async def kills(running: House) -> list[tuple[str, str]]:
+    return [(event["kill"], event["reason"]) for event in await running.events("KILL_SWITCH_CHANGED")]
+
+
+async def test_a_kill_by_a_plain_client_is_published_once_and_one_by_a_command_not_again(
+    running: House,
+) -> None:
+    stops = StopStore(running.app.joined.database, running.keys)  # type: ignore[union-attr]
+
+    async def told(*changes: tuple[str, str]) -> None:
+        async def published() -> bool:
+            return len(await kills(running)) >= len(changes)
+
+        await until(published, 20, "the event")
+        assert await kills(running) == list(changes)
+
+    await running.redis.set(running.keys.kill, "1")
+    await told(("1", ""))
+    await stops.kill("", "over", running.app._clock.now_ms())
+    await running.redis.set(running.keys.kill, "opens")
+    await told(("1", ""), ("0", "over"), ("opens", ""))
+    await running.redis.delete(running.keys.kill)
+    await told(("1", ""), ("0", "over"), ("opens", ""), ("0", ""))
+
+
+async def test_the_newest_event_decides_whether_a_kill_is_published(running: House) -> None:
+    stops = StopStore(running.app.joined.database, running.keys)  # type: ignore[union-attr]
+    assert not await stops.tell_kill(1)
+    await stops.kill("1", "drill", 2)
+    await running.redis.xadd(running.keys.governor_events, {"event": "ARMED", "kill": "0"})
+    assert not await stops.tell_kill(3)
+    assert await kills(running) == [("1", "drill")]
 
 
 async def test_inc_14_margin_failures_set_the_cooldowns_and_safe_mode_at_the_fifth(

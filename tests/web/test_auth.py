@@ -1,5 +1,6 @@
 """Who may see and who may change: over real sockets, as a browser, a script or an attacker would ask."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -84,6 +85,18 @@ async def test_a_change_is_refused_to(headers: dict[str, str], status: int) -> N
     assert body["error"]
     assert changed == []
     assert TOKEN not in str(body)
+
+
+async def test_a_token_that_is_no_utf_8_is_a_wrong_token() -> None:
+    async with serving(token=TOKEN) as (_, url):
+        host = url.removeprefix("http://")
+        reader, writer = await asyncio.open_connection(*host.split(":"))
+        head = f"POST /api/change HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\nAuthorization: Bearer "
+        writer.write(head.encode() + b"\xff\xfe\r\n\r\n")
+        answer = await reader.readline()
+        writer.close()
+        await writer.wait_closed()
+    assert answer == b"HTTP/1.1 401 Unauthorized\r\n"
 
 
 async def test_without_a_configured_token_no_change_is_made_and_the_answer_says_how_to_set_one() -> None:

@@ -26,7 +26,7 @@ ALERT = {
 def planned(**changes: Any) -> Plan:
     """Return the plan that an alert becomes, read as the chain reads it."""
     fields = plan_of_alert({name: one for name, one in (ALERT | changes).items() if one is not None})
-    found = checked(fields | {"decision": "EXECUTE"}, NOW_MS)
+    found = checked({"decision": "EXECUTE", "plan_id": "made-here"} | fields, NOW_MS)
     assert isinstance(found, Plan)
     return found
 
@@ -105,7 +105,8 @@ def test_the_token_stays_out_of_the_plan() -> None:
         ({"market_position": None}, "reduceOnly", "never assumed false"),
         ({"market_position": "{{strategy.market_position}}"}, "market_position", "long, short, flat"),
         ({"market_position": "up", "reduceOnly": "false"}, "market_position", "long, short, flat"),
-        ({"permit": "yes"}, "permit", "unknown in an alert"),
+        ({"time": None}, "time", "sent again"),
+        ({"type": "LIMIT"}, "type", "MARKET"),
         ({"leverage": "2.5"}, "leverage", "whole number"),
     ],
 )
@@ -116,6 +117,71 @@ def test_a_wrong_alert_is_refused_with_the_field_and_what_is_allowed(
         planned(**change)
     assert refused.value.field == field
     assert says in str(refused.value)
+
+
+TEMPLATE = """{
+  "token": "a-secret", "passphrase": "of-another-receiver",
+  "ticker": "BTCUSDT.P", "exchange": "BINANCE", "interval": "15", "time": "2026-11-18T11:06:40Z",
+  "bar": {"time": "2026-11-18T11:00:00Z", "close": 98000.50},
+  "strategy": %s
+}"""
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        '{"order_action": "sell", "order_contracts": 0.0020, "market_position": "long", "order_id": "TP 1"}',
+        '{"order": {"action": "sell", "contracts": 0.0020, "id": "TP 1"}, "market_position": "long"}',
+    ],
+)
+def test_an_alert_may_nest_what_it_says_of_the_order_and_the_rest_travels_along(strategy: str) -> None:
+    plan = planned(**dict.fromkeys(ALERT) | read_object((TEMPLATE % strategy).encode()))
+    assert (plan.symbol, plan.side, plan.quantity) == ("BTCUSDT", "SELL", Decimal("0.002"))
+    assert plan.reduce_only is True
+    carried = plan.carried or {}
+    assert (carried["exchange"], carried["interval"], carried["bar.close"]) == ("BINANCE", "15", "98000.50")
+    assert "TP 1" in carried.values()
+    assert not {"a-secret", "of-another-receiver"} & set(carried.values())
+
+
+def test_what_an_alert_says_besides_changes_nothing_of_the_order() -> None:
+    plan = planned(
+        symbol="XRPUSDT", side="SELL", qty="9", timestamp="1", source="me", comment="TP", permit="yes"
+    )
+    assert (plan.symbol, plan.side, plan.quantity, plan.source) == (
+        "BTCUSDT",
+        "BUY",
+        Decimal("0.002"),
+        "tradingview",
+    )
+    assert plan.issued_at_ms == NOW_MS
+    carried = plan.carried or {}
+    assert (carried["alert_symbol"], carried["alert_qty"], carried["comment"]) == ("XRPUSDT", "9", "TP")
+
+
+def test_plain_fields_count_before_nested_ones() -> None:
+    assert planned(**{"strategy.order_action": "sell", "strategy.order_contracts": "9"}).side == "BUY"
+
+
+def test_an_exit_needs_no_time_and_two_alike_are_two_exits() -> None:
+    partial = ALERT | {"time": "", "action": "sell"}
+    assert "plan_id" not in plan_of_alert(partial)
+    assert "plan_id" not in plan_of_alert(partial | {"market_position": "flat"})
+    assert planned(time=None, action="sell").issued_at_ms == NOW_MS
+    assert planned(time=None, plan_id="mine").plan_id == "mine"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"ticker": "BTCUSDT", "orders": [1]}',
+        b'{"ticker": "BTCUSDT", "a": {"b": {"c": {"d": 1}}}}',
+        b'{"ticker": "BTCUSDT", "a": {' + b",".join(b'"%d": 1' % n for n in range(60)) + b"}}",
+    ],
+)
+def test_an_alert_holds_no_list_nothing_deep_and_not_too_much(body: bytes) -> None:
+    with pytest.raises(BadForm):
+        read_object(body)
 
 
 def test_numbers_in_json_keep_every_digit() -> None:
