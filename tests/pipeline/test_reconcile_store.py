@@ -36,6 +36,7 @@ def reconciler(store: Store) -> tuple[Reconciler, Any]:
         account=SimpleNamespace(positions=reading, leverages={}),
         ledger=Ledger({leg(): LedgerEntry(position_amt=Decimal(7))}),
         book=ClaimBook(),
+        lease=SimpleNamespace(is_held=True),
     )
     clock = SimpleNamespace(now_ms=lambda: NOW_MS)
     return Reconciler(store, rooms, SymbolLanes(), None, clock), rooms  # type: ignore[arg-type]
@@ -60,5 +61,17 @@ async def test_a_leg_with_an_order_under_way_waits_for_its_settlement() -> None:
     await reconciles.reconcile()
     assert store.kept == {}
     rooms.book.release("plan-1")
+    await reconciles.reconcile()
+    assert store.kept == {leg(): "7"}
+
+
+async def test_inc_16_an_engine_that_stands_by_leaves_the_ledger_to_the_leader() -> None:
+    store = Store()
+    reconciles, rooms = reconciler(store)
+    rooms.ledger.doubt_stored()
+    rooms.lease.is_held = False
+    await reconciles.reconcile()
+    assert store.kept == {}
+    rooms.lease.is_held = True
     await reconciles.reconcile()
     assert store.kept == {leg(): "7"}
