@@ -18,7 +18,7 @@ from quantum_trader.pipeline.recover import Recovery, restore
 from quantum_trader.pipeline.results import Ending
 from quantum_trader.pipeline.rotation import RotationSaga, timed_out
 from quantum_trader.pipeline.runner import PlanRunner
-from quantum_trader.pipeline.settle import TERMINAL, Settler
+from quantum_trader.pipeline.settle import NOT_LEADER, TERMINAL, Settler
 from quantum_trader.positions.ledger import Ledger
 from quantum_trader.stores.claims import ClaimStore, PlanRecord
 from quantum_trader.stores.connection import RedisError
@@ -263,8 +263,12 @@ class Consumer:
 
     async def _refuse(self, refused: Refused, stream_id: str) -> None:
         duplicate = await self._settler.refuse(refused, stream_id)
-        if duplicate is not None:
-            await self._publish_duplicate(refused.plan_id, stream_id, refused.content_hash, duplicate.state)
+        if duplicate is None:
+            return
+        if duplicate.why == NOT_LEADER:  # its entry stays pending, for the engine that leads
+            log.critical("lease_lost", plan_id=refused.plan_id)
+            return
+        await self._publish_duplicate(refused.plan_id, stream_id, refused.content_hash, duplicate.state)
 
     async def _run_plan(self, plan: Plan, operator: OperatorState, *, redelivered: bool) -> None:
         try:
@@ -331,7 +335,7 @@ class Consumer:
         if outcome.state == PARKED:
             await self._rotate_on(plan)
             return
-        if outcome.why == "not_leader":
+        if outcome.why == NOT_LEADER:
             log.critical("lease_lost", plan_id=plan.plan_id)
             return
         if outcome.state == CLAIMED:  # in nobody's hand, or this copy would have been dismissed

@@ -39,7 +39,9 @@ class Reconciler:
         self._clock = clock
 
     async def reconcile(self) -> None:
-        """Adopt every difference on symbols without an order under way.
+        """Adopt every difference on symbols without an order under way, while this engine leads.
+
+        One that stands by would overwrite what the leader's settlements have made of the ledger.
 
         Raises:
             ExchangeError: the fills behind a difference could not be read; the next turn tries again.
@@ -50,7 +52,7 @@ class Reconciler:
 
     async def _reconcile(self) -> None:
         reading = self._rooms.account.positions
-        if reading is None:
+        if reading is None or not self._rooms.lease.is_held:
             return
         await self._compare_with_stored()
         legs = {*self._rooms.ledger.amounts(), *reading.value}

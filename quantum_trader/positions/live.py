@@ -1,8 +1,8 @@
 """Positions, balances and leverage as last read from the exchange, with our own fills applied.
 
 A fill of ours is applied the moment its plan is settled, unless a reading shows it already; a
-snapshot that was asked for before that fill does not undo it. ``epoch`` tells which settled opens a
-reading is sure to contain.
+snapshot that was asked for before that settlement began does not undo it. ``epoch`` tells which
+settled opens a reading is sure to contain.
 """
 
 from __future__ import annotations
@@ -35,12 +35,11 @@ class LiveAccount:
         self._reads = reads
         self._is_busy = is_busy
         self._clock = clock
-        self._fills = 0
         self._reads_begun = 0
         self._read_number = 0
         self._is_reading = False
         self.reads_answered = 0
-        self._last_fill_of: dict[Leg, int] = {}
+        self._last_mark_of: dict[Leg, int] = {}
         self._filled: dict[Leg, _Filled] = {}
         self._doubts = 0
         self._doubts_settled = 0
@@ -89,15 +88,14 @@ class LiveAccount:
         self.positions_epoch = max(self.positions_epoch, epoch)
         for order in orders:
             if self._read_number <= mark or (epoch and self._is_flat(order.leg)):
-                self._apply_fill(order)
+                self._apply_fill(order, mark)
 
     def _is_flat(self, leg: Leg) -> bool:
         """Whether the last reading lacks the leg: after an open was filled, it answered from before."""
         return self.positions is not None and leg not in self.positions.value
 
-    def _apply_fill(self, order: OrderState) -> None:
-        self._fills += 1
-        self._last_fill_of[order.leg] = self._fills
+    def _apply_fill(self, order: OrderState, mark: int) -> None:
+        self._last_mark_of[order.leg] = mark
         self._filled[order.leg] = _Filled(order.update_time_ms, self._clock.monotonic_s() + READS_LAG_S)
         if self.positions is None or order.executed_quantity == 0:
             return
@@ -106,11 +104,11 @@ class LiveAccount:
         self.positions = Reading(positions, self.positions.read_at_ms, SOURCE)
 
     async def _read_positions(self) -> None:
-        asked_ms, fills_before, epoch = self._clock.now_ms(), self._fills, self.positions_epoch
+        asked_ms, epoch = self._clock.now_ms(), self.positions_epoch
         self._reads_begun += 1
         number, doubts, asked_s = self._reads_begun, self._doubts, self._clock.monotonic_s()
         snapshot = await self._snapshot()
-        newer = {leg for leg, fill in self._last_fill_of.items() if fill > fills_before}
+        newer = {leg for leg, mark in self._last_mark_of.items() if number <= mark}
         newer |= {leg for leg, filled in self._filled.items() if self._lags(leg, filled, snapshot, asked_s)}
         live = {leg: held for leg, held in snapshot.items() if leg not in newer}
         if self.positions is not None:

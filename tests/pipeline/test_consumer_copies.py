@@ -1,4 +1,6 @@
-"""What the consumer does with copies of a plan under way, and with parked plans whose rotation is gone."""
+"""What the consumer does with entries that end without a result of their own: copies of a plan under way,
+parked plans whose rotation is gone, and what it may not settle because another engine leads.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +13,16 @@ import pytest
 from support.cases import NOW_MS, plan
 
 from quantum_trader.domain.plan import Plan
+from quantum_trader.domain.result import Ended
 from quantum_trader.pipeline.consumer import Consumer
+from quantum_trader.pipeline.intake import Refused
 from quantum_trader.pipeline.results import Ending
 from quantum_trader.stores.plan_stream import GroupFound
 from quantum_trader.stores.settlement import PARKED, NotSettled
 
 PLAN = plan(plan_id="p-1")
 COPY = "1800000000009-0"
+REFUSED = Refused("p-1", Ended.BLOCKED, "invalid_qty", "", "hash", {})
 
 
 class Stand:
@@ -29,6 +34,7 @@ class Stand:
         self.acknowledged: list[str] = []
         self.decided: list[tuple[Plan, Ending | None]] = []
         self.current = None
+        self.refusal = NotSettled("duplicate", "terminal")
         no_rooms: Any = SimpleNamespace()
         self.consumer = Consumer(
             self,  # type: ignore[arg-type]
@@ -36,7 +42,7 @@ class Stand:
             self,  # type: ignore[arg-type]
             no_rooms,
             rotation=self,  # type: ignore[arg-type]
-            settler=no_rooms,
+            settler=self,  # type: ignore[arg-type]
             mirror=no_rooms,
             lease=no_rooms,
             ledger=no_rooms,
@@ -45,6 +51,13 @@ class Stand:
             group=GroupFound("0-0", was_created=False),
         )
         self.consumer._active[PLAN.plan_id] = PLAN.content_hash
+
+    async def refuse(self, _: Refused, stream_id: str) -> NotSettled:
+        return self.refusal
+
+    async def dismiss(self, stream_id: str, event: Mapping[str, str]) -> None:
+        self.shown.append(event)
+        self.acknowledged.append(stream_id)
 
     async def publish(self, event: Mapping[str, str]) -> None:
         self.shown.append(event)
@@ -110,3 +123,17 @@ async def test_inc_18_a_plan_that_redis_took_back_to_parked_is_asked_for_at_the_
     assert parked == PLAN
     assert ending is not None
     assert ending.reason == "active_slots_rotation_timeout"
+
+
+async def test_inc_82_what_an_engine_without_the_lease_cannot_settle_it_does_not_acknowledge() -> None:
+    stand = Stand()
+    stand.refusal = NotSettled("not_leader", "")
+    await stand.consumer._refuse(REFUSED, COPY)
+    assert (stand.acknowledged, stand.shown) == ([], [])
+
+
+async def test_a_malformed_copy_of_a_plan_with_a_result_is_shown_and_acknowledged() -> None:
+    stand = Stand()
+    await stand.consumer._refuse(REFUSED, COPY)
+    assert stand.acknowledged == [COPY]
+    assert [event["event"] for event in stand.shown] == ["DUPLICATE_PLAN"]

@@ -135,3 +135,15 @@ async def test_an_engine_that_does_not_lead_leaves_the_ledger_to_the_one_that_do
     rooms.lease.is_held = False
     await reconciles.reconcile()
     assert (store.kept, store.adopted) == ({}, [])
+
+
+async def test_inc_16_an_engine_that_stands_by_leaves_the_ledger_to_the_leader() -> None:
+    store = Store()
+    reconciles, rooms = reconciler(store)
+    rooms.ledger.doubt_stored()
+    rooms.lease.is_held = False
+    await reconciles.reconcile()
+    assert store.kept == {}
+    rooms.lease.is_held = True
+    await reconciles.reconcile()
+    assert store.kept == {leg(): "7"}

@@ -98,6 +98,28 @@ async def test_a_reading_under_way_at_a_settlement_and_answered_within_it_is_not
     assert amount_of(live) == Decimal("0.6")
 
 
+async def test_a_fill_added_to_a_reading_in_doubt_does_not_outlive_the_read_that_ends_the_doubt(
+    account: tuple[LiveAccount, Reads, SetClock],
+) -> None:
+    live, reads, clock = account
+    before = live.reads_answered
+    reads.held = positions(replace(position("0.6"), update_time_ms=NOW_MS + 20))
+    clock.at_ms = NOW_MS + 30
+    await live.refresh_positions()  # has the fill, and may as well not have it
+    reads.fails = True
+    mark = await live.mark_settlement(before)
+    reads.fails = False
+    reads.may_answer.clear()
+    asked = asyncio.create_task(live.refresh_positions())  # while the result is written
+    await asyncio.sleep(0)
+    live.take_over([sold("0.4")], mark, epoch=0)
+    assert live.trusted_positions is None
+    reads.may_answer.set()
+    await asked
+    assert live.trusted_positions is not None
+    assert amount_of(live) == Decimal("0.6")
+
+
 async def test_a_fill_that_no_reading_can_hold_is_added_at_once(
     account: tuple[LiveAccount, Reads, SetClock],
 ) -> None:
