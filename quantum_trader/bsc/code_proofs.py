@@ -45,7 +45,7 @@ TRIGGERS = ("MAX_LOSS_BREACH", "MAX_DURATION_BREACH", "MAX_MARGIN_BREACH")
 COMMANDS = ("AUTH", "SELECT", "SET", "XADD")
 SINK_METHODS = ("deliver", "event", "flush", "health", "run")
 WRITER_METHODS = ("append", "set")
-ROOMS_ALLOWED = ("bsc", "concurrency", "domain", "exchange", "sentinel_address")
+ROOMS_ALLOWED = ("bsc", "concurrency", "domain", "endpoint_urls", "exchange", "sentinel_address")
 NEVER_REACHED = (
     f"{PACKAGE}.exchange.entry_port",
     f"{PACKAGE}.exchange.simulator",
@@ -146,7 +146,7 @@ class Package:
         """Return a module of the package; one of another package imports nothing."""
         if name not in self._modules:
             path = self._path(name)
-            tree = ast.parse(path.read_bytes()) if path is not None else ast.Module([], [])
+            tree = _parsed(path) if path is not None else ast.Module([], [])
             self._modules[name] = Module(name, frozenset(_imports(tree)), frozenset(_connecting(tree)))
         return self._modules[name]
 
@@ -163,6 +163,16 @@ class Package:
         stem = self._sources.joinpath(*rest)
         paths = (stem / "__init__.py", stem.with_name(f"{stem.name}.py"))
         return next((path for path in paths if path.is_file()), None)
+
+
+def _parsed(path: Path) -> ast.Module:
+    source = path.read_bytes()
+    try:
+        return ast.parse(source)
+    except (
+        SystemError
+    ):  # CPython's parser counts depth over all threads and may miscount (python/cpython#106905)
+        return ast.parse(source)
 
 
 def reach(package: Package, starts: Iterable[str]) -> dict[str, tuple[str, ...]]:
