@@ -169,9 +169,7 @@ def _parsed(path: Path) -> ast.Module:
     source = path.read_bytes()
     try:
         return ast.parse(source)
-    except (
-        SystemError
-    ):  # CPython's parser counts depth over all threads and may miscount (python/cpython#106905)
+    except SystemError:  # depth is counted over all threads, and miscounted (python/cpython#106905)
         return ast.parse(source)
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from decimal import Decimal
+from typing import Any
 
 from quantum_trader.domain.exposure import ClaimedExposure
 from quantum_trader.domain.intention import Intention
 from quantum_trader.domain.plan import Plan
 from quantum_trader.domain.trading import Leg
-from quantum_trader.domain.verdict import Verdict
+from quantum_trader.domain.verdict import Mode, Ruling, Verdict, objection
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,19 @@ class Decision:
     def is_exit(self) -> bool:
         """Whether the plan only reduces."""
         return self.intention.is_exit
+
+    def refused(self, gate: str, code: str, compared: Mapping[str, Any]) -> Decision:
+        """Return the decision with what the claim, or the begin of a rotation, refused.
+
+        A part of it that fails is reported as its gate's denial (SPEC 5), which stands behind what that
+        gate said before; the first denial in chain order names the reason as ever.
+        """
+        denial = Verdict(gate, Ruling.DENY, code, Mode.ENFORCE, {"found_by": "claim", **compared})
+        places = [place for place, verdict in enumerate(self.verdicts, 1) if verdict.gate == gate]
+        place = places[-1] if places else len(self.verdicts)
+        verdicts = (*self.verdicts[:place], denial, *self.verdicts[place:])
+        named = objection(verdicts, is_exit=self.is_exit) or denial
+        return replace(self, verdicts=verdicts, gate=named.gate, reason=named.code, rotation=None)
 
     def verdict_of(self, gate: str) -> Verdict | None:
         """Return the verdict of ``gate``, the last one where a gate speaks twice."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import ROUND_DOWN, ROUND_UP, Context, Decimal
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -167,6 +167,15 @@ class Account:
     wallet_balance: Decimal
     initial_margin: Decimal
     maintenance_margin: Decimal
+
+    def freed_of(self, margin: Decimal) -> Account:
+        """Return the balances as they would be with ``margin`` (initial margin, USDT) released."""
+        released = min(margin, self.initial_margin)
+        return replace(
+            self,
+            available_balance=self.available_balance + released,
+            initial_margin=self.initial_margin - released,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,10 @@ The only caller of ``Claimed.granted`` in the tree: nothing opens a position tha
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from typing import Any
 
 import structlog
 
@@ -36,6 +38,19 @@ DISK_CURE = "free the disk of state_dir"
 
 OUTDATED = Refusal("claim", "outdated")
 """Refuses a decision that does not hold any more. Never a result's reason: the plan is decided again."""
+
+COMPARED_WITH: Mapping[str, tuple[str, ...]] = {
+    Reason.RATE_LIMIT_SYMBOL.value: ("symbol_window_ms",),
+    Reason.RATE_LIMIT_GLOBAL.value: ("global_per_min",),
+    Reason.BURST_LIMIT_EXCEEDED.value: ("per_symbol_5min_max",),
+    Reason.HOURLY_LIMIT_EXCEEDED.value: ("per_symbol_hour_max",),
+    Reason.INSUFFICIENT_MARGIN.value: ("available_usdt", "required_margin_usdt"),
+    Reason.MARGIN_USAGE_EXCEEDED.value: ("usage_room_usdt",),
+    Reason.MAX_POSITIONS_REACHED.value: ("positions_room",),
+    Reason.TOTAL_NOTIONAL_EXCEEDED.value: ("notional_room_usdt",),
+    Reason.ACTIVE_SLOTS_FULL.value: ("slots_room",),
+}
+"""The limits that stand behind a refusal of the claim: what was left before other plans' claims."""
 
 log = structlog.get_logger()
 
@@ -93,7 +108,7 @@ class ClaimStep:
         with self._rooms.book.claiming(min(limits.positions_epoch, limits.account_epoch)):
             refusal = await self._take(record, limits, state)
         if refusal is not None:
-            return refusal
+            return replace(refusal, compared=_compared(limits, refusal))
         self._rooms.book.add(exposure, decision.decided_at_ms)
         return Grant(record, decision, self._proof(record), reads_answered)
 
@@ -176,6 +191,10 @@ class ClaimStep:
             decided_at_ms=decision.decided_at_ms,
             verdicts=[verdict.as_record() for verdict in decision.verdicts],
         )
+
+
+def _compared(limits: OpenLimits, refusal: Refusal) -> dict[str, Any]:
+    return {name: getattr(limits, name) for name in COMPARED_WITH.get(refusal.reason, ())}
 
 
 def open_limits(

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any, TypeVar
 
 from quantum_trader.domain.case import Case, Terms
 from quantum_trader.domain.decision import Decision
 from quantum_trader.domain.evidence import Evidence, EvidenceMissing, Reading
 from quantum_trader.domain.exposure import ClaimedExposure
-from quantum_trader.domain.facts import POSITIONS
+from quantum_trader.domain.facts import ACCOUNT, LEVERAGES, POSITIONS
 from quantum_trader.domain.plan import Plan
 from quantum_trader.domain.reasons import Reason
-from quantum_trader.domain.trading import ZERO, Leg
+from quantum_trader.domain.trading import ZERO, Leg, Position
 from quantum_trader.domain.verdict import Mode, Ruling, Verdict, objection
 from quantum_trader.gates import Gate
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,24 +36,41 @@ def decide(plan: Plan, evidence: Evidence, chain: Chain) -> Decision:
     verdicts = tuple(_verdict(gate, case) for gate in chain.gates)
     stopped = objection(verdicts, is_exit=case.is_exit)
     if stopped is not None:
-        rotation = _rotation(case, chain, stopped)
+        rotation = _rotation(case, chain, verdicts)
         return _decision(case, chain, verdicts, gate=stopped.gate, reason=stopped.code, rotation=rotation)
     exposure = None if case.is_exit else _exposure(case)
     return _decision(case, chain, verdicts, allowed=True, exposure=exposure)
 
 
-def _rotation(case: Case, chain: Chain, denial: Verdict) -> Leg | None:
-    """Return the weakest position if every gate passes once it is gone; None otherwise (SPEC 6.6)."""
-    weakest = denial.evidence.get("weakest")
+def _rotation(case: Case, chain: Chain, verdicts: tuple[Verdict, ...]) -> Leg | None:
+    """Return the weakest position if every gate passes once it is gone; None otherwise (SPEC 6.6).
+
+    Other gates may have denied for what the weakest takes up: they are asked again without it.
+    """
+    full = next((verdict for verdict in verdicts if verdict.code == Reason.ACTIVE_SLOTS_FULL.value), None)
     positions = case.evidence.find(POSITIONS)
-    if denial.code != Reason.ACTIVE_SLOTS_FULL.value or weakest is None or positions is None:
+    if full is None or not full.blocks(is_exit=case.is_exit) or positions is None:
         return None
-    leg = next(held for held in positions if held.key == weakest)
-    reading = case.evidence.reading(POSITIONS)
-    without = Reading(positions.without(leg), reading.read_at_ms, reading.source)
-    freed = Case(case.plan, case.evidence.with_readings(**{POSITIONS.name: without}), chain.terms)
+    leg = next((held for held in positions if held.key == full.evidence.get("weakest")), None)
+    if leg is None:
+        return None
+    freed = Case(case.plan, _without(case.evidence, positions[leg]), chain.terms)
     blocked = any(_verdict(gate, freed).blocks(is_exit=freed.is_exit) for gate in chain.gates)
     return None if blocked else leg
+
+
+def _without(evidence: Evidence, held: Position) -> Evidence:
+    """Return the evidence as it would be with ``held`` closed: its slot, its notional, its margin."""
+    readings = {POSITIONS.name: _changed(evidence.reading(POSITIONS), lambda all_: all_.without(held.leg))}
+    leverage = (evidence.find(LEVERAGES) or {}).get(held.leg.symbol)
+    if leverage is not None and evidence.find(ACCOUNT) is not None:
+        margin = held.notional_usdt / leverage
+        readings[ACCOUNT.name] = _changed(evidence.reading(ACCOUNT), lambda account: account.freed_of(margin))
+    return evidence.with_readings(**readings)
+
+
+def _changed(reading: Reading[T], change: Callable[[T], T]) -> Reading[Any]:
+    return Reading(change(reading.value), reading.read_at_ms, reading.source)
 
 
 def _verdict(gate: Gate, case: Case) -> Verdict:

@@ -80,6 +80,7 @@ def gather(plan: Plan, rooms: Rooms, operator: OperatorState, history: PlanHisto
     put(facts.HOLDINGS, rooms.ledger.holdings())
     put(facts.EXITS_IN_FLIGHT, rooms.book.exit_symbols())
     put(facts.ROTATION, rooms.rotation)
+    put(facts.LEVERAGES, rooms.account.leverages)
     if rooms.server_clock.is_measured:
         put(facts.CLOCK_OFFSET_MS, rooms.server_clock.offset_ms)
     _put_account(plan, rooms, readings)

@@ -39,6 +39,7 @@ IN_FLIGHT_PAUSE_S = 0.1
 BLIND_EXIT_AFTER_S = 5.0
 OPERATOR_AGE_MS_MAX = 1000
 ADMISSION = "intake"
+IN_FLIGHT = Refusal("claim", Reason.SYMBOL_IN_FLIGHT.value)
 
 log = structlog.get_logger()
 
@@ -119,6 +120,12 @@ class Judge:
                 return self._refused(decision, outcome)
             if not await self._waits_in_flight(delivery, decision, lane):
                 return self._refused(decision, outcome)
+
+    async def out_of_turn(self, delivery: InHand) -> Ending:
+        """End an open whose turn on its symbol did not come in time, with what every gate says of it."""
+        await self._heed_operator(delivery)
+        evidence = gather(delivery.plan, self._rooms, delivery.operator, delivery.history)
+        return self._refused(self._decide(delivery.plan, evidence), IN_FLIGHT)
 
     async def _waits_in_flight(self, delivery: InHand, decision: Decision, lane: Lane) -> bool:
         """Pause before the next try to claim; false at the plan's deadline.
@@ -231,7 +238,7 @@ class Judge:
             return Ending(Ended.BLOCKED, Reason.DUPLICATE.value, refusal.gate, refusal.reason)
         if refusal.reason == Reason.COOLDOWN_SYMBOL.value:
             self._rooms.cooldowns.cools(decision.plan.symbol)
-        return Ending.of_decision(decision, Ended.BLOCKED, refusal.reason, refusal.gate)
+        return Ending.of_refusal(decision, refusal)
 
     def _deadline_ms(self, plan: Plan, decision: Decision) -> int:
         return plan.issued_at_ms + (

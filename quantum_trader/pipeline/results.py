@@ -15,6 +15,7 @@ from quantum_trader.domain.result import Ended, Result, plain
 from quantum_trader.domain.verdict import Verdict, objection
 from quantum_trader.pipeline.fate import Fate
 from quantum_trader.pipeline.intake import Refused
+from quantum_trader.stores.claims import Refusal
 
 GOVERNOR_GATES = ("kill_score", "rate_limit", "margin_guard", "fund_caps", "active_slots")
 POSITION_GATE = "position_sanity"
@@ -38,6 +39,12 @@ class Ending:
     ) -> Ending:
         """Return the ending of a plan that was judged and not sent."""
         return cls(ended, reason, gate, error, decision)
+
+    @classmethod
+    def of_refusal(cls, decision: Decision, refusal: Refusal) -> Ending:
+        """Return the ending of a plan whose claim, or whose rotation, was refused."""
+        denied = decision.refused(refusal.gate, refusal.reason, refusal.compared)
+        return cls.of_decision(denied, Ended.BLOCKED, denied.reason, denied.gate)
 
     @classmethod
     def of_fate(cls, decision: Decision, fate: Fate) -> Ending:

@@ -20,11 +20,11 @@ from collections.abc import Awaitable, Callable, Mapping
 import structlog
 
 from quantum_trader.domain.clock import Clock
-from quantum_trader.domain.decision import Decision
 from quantum_trader.domain.facts import RotationUnderWay
 from quantum_trader.domain.plan import Plan
 from quantum_trader.domain.reasons import Reason
 from quantum_trader.domain.result import Ended
+from quantum_trader.domain.trading import Leg
 from quantum_trader.exchange.errors import ExchangeError
 from quantum_trader.pipeline.evidence import Rooms
 from quantum_trader.pipeline.intake import read_entry
@@ -63,16 +63,18 @@ class RotationSaga:
     def _timeout_ms(self) -> int:
         return self._timeout_s() * 1000
 
-    async def begin(self, plan: Plan, decision: Decision) -> bool:
-        """Park ``plan`` if its decision allows it and no rotation is under way; true if it is parked now.
+    async def begin(self, plan: Plan, leg: Leg) -> Refusal | None:
+        """Park ``plan`` and have ``leg`` closed for it, unless that is refused; None if it is parked now.
 
         Raises:
             RedisError: no reply; whether the plan is parked has to be looked up, and ``leave`` called
                 if it is not.
         """
-        leg, positions = decision.rotation, self._rooms.account.positions
-        if leg is None or positions is None or self._current is not None:
-            return False
+        positions = self._rooms.account.positions
+        if positions is None or leg not in positions.value:
+            return Refusal("active_slots", Reason.ACTIVE_SLOTS_FULL.value)
+        if self._current is not None:
+            return Refusal("active_slots", Reason.ACTIVE_SLOTS_WAITING.value)
         rotation = Rotation(
             plan.plan_id, plan.symbol, leg, close_plan_id(plan.plan_id, leg.symbol), self._clock.now_ms()
         )
@@ -92,9 +94,9 @@ class RotationSaga:
             if refusal.reason == Reason.COOLDOWN_SYMBOL.value:
                 self._rooms.cooldowns.cools(plan.symbol)
             log.warning("rotation_refused", plan_id=plan.plan_id, gate=refusal.gate, reason=refusal.reason)
-            return False
+            return refusal
         log.info("rotation_lock_created", **rotation.as_record())
-        return True
+        return None
 
     def belongs_to(self, plan: Plan) -> bool:
         """Whether the rotation under way is for ``plan``."""

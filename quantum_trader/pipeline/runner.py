@@ -73,8 +73,7 @@ class PlanRunner:
         try:
             return await self._run_in_lane(delivery, wait_s)
         except LaneTaken:
-            ending = Ending(Ended.BLOCKED, Reason.SYMBOL_IN_FLIGHT.value, "claim")
-            return await self._steps.settler.end(plan, ending)
+            return await self._steps.settler.end(plan, await self._judge.out_of_turn(delivery))
 
     async def _run_in_lane(self, delivery: InHand, wait_s: float | None) -> NotSettled | None:
         plan = delivery.plan
@@ -85,18 +84,22 @@ class PlanRunner:
                 return None
             if ending.reason == Reason.DUPLICATE.value:
                 return NotSettled("duplicate", ending.error)
-            if not await self._rotates(plan, ending):
-                await self._steps.auto_disarm.observe(ending)
-                return await self._steps.settler.end(plan, ending)
+            unparked = await self._rotate_or(ending, plan)
+            if unparked is not None:
+                await self._steps.auto_disarm.observe(unparked)
+                return await self._steps.settler.end(plan, unparked)
         await self._steps.rotation.see_through(plan, self.decide_parked)
         return None
 
-    async def _rotates(self, plan: Plan, ending: Ending) -> bool:
-        """Park the plan and begin a rotation where that is all it lacks (SPEC 6.6)."""
+    async def _rotate_or(self, ending: Ending, plan: Plan) -> Ending | None:
+        """Park the plan and begin a rotation where that is all it lacks (SPEC 6.6), or return its ending."""
         decision = ending.decision
         if decision is None or decision.rotation is None or not self._rules.sends_orders:
-            return False
-        return await self._steps.rotation.begin(plan, decision)
+            return ending
+        refusal = await self._steps.rotation.begin(plan, decision.rotation)
+        if refusal is None:
+            return None
+        return ending if refusal.gate == "idempotency" else Ending.of_refusal(decision, refusal)
 
     async def decide_parked(self, plan: Plan, ending: Ending | None) -> str:
         """Bring a parked plan to its result, by ``ending`` or a new decision; return how it ended.

@@ -147,10 +147,11 @@ class OpenLimits:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Which gate's part of the claim failed, and why. Nothing was taken."""
+    """Which gate's part of the claim failed, why, and what it was compared with. Nothing was taken."""
 
     gate: str
     reason: str
+    compared: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
 class ClaimStore:

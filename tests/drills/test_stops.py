@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.house import House, house, until, unwatch
+from support.house import House, house, trace_of, until, unwatch
 
+from quantum_trader.stores.codec import decode
 from quantum_trader.stores.operator import StopStore
 
 
@@ -78,6 +79,21 @@ async def test_where_nothing_is_claimed_a_symbols_cooldown_stops_all_the_same(
         "cooldown_symbol",
     )
     assert result["would_execute"] == "false"
+
+
+async def test_a_cooldown_that_the_claim_finds_is_told_as_a_denial_everywhere(running: House) -> None:
+    await unwatch(running)
+    await running.redis.set("quantum:safety:cooldown_symbol:XRPUSDT", "1")
+    result = await running.open()
+    assert (result["gate"], result["reason"]) == ("rate_limit", "cooldown_symbol")
+    assert result["would_execute"] == "false"
+    denied = [verdict for verdict in trace_of(result)["verdicts"] if verdict["ruling"] == "deny"]
+    assert [(verdict["code"], verdict["evidence"]) for verdict in denied] == [
+        ("cooldown_symbol", {"found_by": "claim"})
+    ]
+    permit = decode(await running.redis.get(running.keys.permit_p32(result["plan_id"])))
+    assert (permit["allow"], permit["reason"]) == (False, "cooldown_symbol")
+    assert "XRPUSDT" in running.app._joined.rooms.cooldowns.asked().each  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("mode", ["testnet", "dry_run"])

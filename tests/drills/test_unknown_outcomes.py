@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.house import NO_STREAMS, House, house, until
+from support.house import NO_STREAMS, House, house, trace_of, until
 
 from quantum_trader.domain.order import client_order_id
 from quantum_trader.exchange.simulator import FaultKind
@@ -183,6 +183,9 @@ async def test_an_unknown_open_keeps_further_opens_off_the_symbol_and_lets_exits
     assert closed["decision"] == "FILLED"
     late = await running.open("XRPUSDT", qty=20, timestamp=running.app._clock.now_ms() - 58_000)
     assert (late["decision"], late["reason"]) == ("BLOCKED", "symbol_in_flight")
+    assert late["would_execute"] == "false"
+    last = trace_of(late)["verdicts"][-1]
+    assert (last["gate"], last["ruling"], last["code"]) == ("claim", "deny", "symbol_in_flight")
     running.venue.faults.clear()
     assert (await running.result(first))["reason"] == "not_placed"
 

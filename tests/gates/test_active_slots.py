@@ -1,11 +1,14 @@
 """active_slots: universe, regime, correlation and slots; judges an OPEN only."""
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from support.cases import (
+    NOW_MS,
     OTHERS,
     SYMBOL,
+    account,
     aged,
     assert_allowed,
     assert_denied_alone,
@@ -14,6 +17,8 @@ from support.cases import (
     exit_plan,
     exposure,
     judged,
+    leg,
+    objections,
     plan,
     position,
     positions,
@@ -24,7 +29,7 @@ from support.cases import (
 
 from quantum_trader.domain import facts
 from quantum_trader.domain.evidence import Fact
-from quantum_trader.domain.facts import Policy, Regime, RotationUnderWay
+from quantum_trader.domain.facts import Holding, Latches, Policy, Regime, RotationUnderWay
 from quantum_trader.domain.trading import Positions
 from quantum_trader.gates.active_slots import ActiveSlots
 
@@ -171,3 +176,55 @@ def test_the_slot_being_freed_is_the_parked_plans_and_its_old_symbol_stays_close
     assert_denied_alone(taken, "active_slots", "active_slots_waiting_rotation_close")
     parked = judged(plan(plan_id="parked"), evidence(positions=held(2), **{**known, "rotation": other}))
     assert_allowed(parked)
+
+
+# -- the weakest goes where it is all that stands in the way, whichever gate says so first
+
+THREE_SLOTS = regime("0.02", "0.0301")
+
+
+def full_house(mark: int = 100) -> dict[str, Any]:
+    """Three positions of 1 unit in three slots, each of them ours; the last by name is the weakest."""
+    live = positions(*(position(1, symbol, mark=mark) for symbol in OTHERS[:3]))
+    ours = {held: Holding(NOW_MS, None, is_ours=True) for held in live}
+    return {"positions": live, "holdings": ours, "regime": THREE_SLOTS}
+
+
+STANDS_IN_THE_WAY = [
+    ("max_positions_reached", {"fund_caps": {"max_open_positions": 3}}, {}),
+    ("total_notional_exceeded", {"fund_caps": {"max_total_notional_usdt": 350}}, {}),
+    ("insufficient_margin", {}, {"account": account(available=5, initial_margin=30)}),
+    ("margin_usage_exceeded", {}, {"account": account(margin_balance=50, initial_margin=30)}),
+]
+
+
+@pytest.mark.parametrize(("reason", "limits", "known"), STANDS_IN_THE_WAY)
+def test_a_gate_that_denies_for_the_weakest_alone_does_not_keep_it_there(
+    reason: str, limits: dict[str, Any], known: dict[str, Any]
+) -> None:
+    decision = judged(plan(), evidence(**full_house(), **known), tables(**limits))
+    assert [code for _, code in objections(decision)] == [reason, "active_slots_full"]
+    assert (decision.reason, decision.rotation) == (reason, leg(max(OTHERS[:3])))
+
+
+STAYS_IN_THE_WAY = [
+    ({"fund_caps": {"max_open_positions": 2}}, {}),
+    ({"fund_caps": {"max_total_notional_usdt": 250}}, {}),
+    ({}, {"account": account(available=1, initial_margin=30)}),
+    ({}, {"account": account(available=5, initial_margin=30), "leverages": {}}),
+    ({}, {"latches": Latches(safe_mode=True)}),
+]
+
+
+@pytest.mark.parametrize(("limits", "known"), STAYS_IN_THE_WAY)
+def test_nothing_goes_for_a_candidate_that_would_be_denied_all_the_same(
+    limits: dict[str, Any], known: dict[str, Any]
+) -> None:
+    decision = judged(plan(), evidence(**full_house(), **known), tables(**limits))
+    assert verdict_of(decision, "active_slots").evidence["weakest"]
+    assert decision.rotation is None
+
+
+def test_a_gate_in_shadow_rotates_nothing() -> None:
+    limits = {"active_slots": {"mode": "shadow"}, "fund_caps": {"max_open_positions": 3}}
+    assert judged(plan(), evidence(**full_house()), tables(**limits)).rotation is None

@@ -25,6 +25,7 @@ from quantum_trader.domain.plan import Action
 from quantum_trader.domain.result import Ended, Result
 from quantum_trader.pipeline.intake import Refused, read_entry
 from quantum_trader.pipeline.results import Ending, permit_p32, permit_p33, result_of, result_of_refused
+from quantum_trader.stores.claims import Refusal
 from quantum_trader.stores.codec import encode_text
 
 LONG = positions(position(2))
@@ -112,3 +113,46 @@ def test_a_denial_of_the_position_gate_comes_with_what_it_compared() -> None:
 def test_a_gate_that_could_not_judge_gives_no_permit_to_an_open(missing: Fact[object]) -> None:
     permit = permit_p33(judged(plan(), without(evidence(), missing)), "", NOW_MS)
     assert (permit["allow"], permit["reason"]) == (False, "evidence_missing")
+
+
+# -- what the claim refuses is its gate's denial, wherever the plan's end is told
+
+
+def refused(gate: str, reason: str, **compared: Any) -> tuple[Ending, Result]:
+    ending = Ending.of_refusal(judged(plan(), evidence()), Refusal(gate, reason, compared))
+    return ending, result_of(plan(), ending, mode="PAPER", now_ms=NOW_MS, config_hash="config-1")
+
+
+def test_a_refusal_by_the_claim_stands_in_trace_result_and_permit() -> None:
+    ending, result = refused("rate_limit", "rate_limit_symbol", symbol_window_ms=30_000)
+    assert (result.decision, result.gate, result.reason) == (Ended.BLOCKED, "rate_limit", "rate_limit_symbol")
+    assert result.as_fields("{}")["would_execute"] == "false"
+    spoken = [verdict for verdict in result.trace["verdicts"] if verdict["gate"] == "rate_limit"]
+    assert [verdict["ruling"] for verdict in spoken] == ["pass", "pass", "deny"]
+    assert spoken[-1]["evidence"] == {"found_by": "claim", "symbol_window_ms": 30_000}
+    assert ending.decision is not None
+    permit = permit_p32(ending.decision, NOW_MS)
+    assert (permit["allow"], permit["reason"]) == (False, "rate_limit_symbol")
+    assert permit_p33(ending.decision, "0", NOW_MS)["allow"]
+
+
+def test_a_latch_found_by_the_claim_denies_whatever_the_mode_of_its_gate() -> None:
+    decision = judged(plan(), evidence(), tables(rate_limit={"mode": "off"}))
+    ending = Ending.of_refusal(decision, Refusal("rate_limit", "cooldown_symbol"))
+    assert ending.decision is not None
+    assert not permit_p32(ending.decision, NOW_MS)["allow"]
+
+
+def test_an_order_in_flight_is_the_last_verdict() -> None:
+    _, result = refused("claim", "symbol_in_flight")
+    last = result.trace["verdicts"][-1]
+    assert (last["gate"], last["ruling"], last["code"]) == ("claim", "deny", "symbol_in_flight")
+    assert (result.gate, result.would_execute) == ("claim", False)
+
+
+def test_a_refused_rotation_is_named_by_the_first_denial_in_chain_order() -> None:
+    full = judged(plan(), evidence(policy=facts.Policy(problem="missing")))
+    earlier = Ending.of_refusal(full, Refusal("rate_limit", "safe_mode"))
+    assert (earlier.gate, earlier.reason) == ("rate_limit", "safe_mode")
+    later = Ending.of_refusal(full, Refusal("claim", "symbol_in_flight"))
+    assert (later.gate, later.reason) == ("active_slots", "active_slots_no_policy")

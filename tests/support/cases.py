@@ -141,6 +141,7 @@ def facts_of_a_good_day() -> dict[str, Any]:
         "hedge_mode": False,
         "account": account(),
         "leverage": 10,
+        "leverages": dict.fromkeys((SYMBOL, *OTHERS), 10),
         "rules": rules(),
         "mark_price": MARK,
         "claims": (),
