@@ -111,8 +111,6 @@ def _read_plan(
     optional = _Optional(fields, unreadable)
     optional.number("price")
     optional.venue()
-    position_side = optional.position_side()
-    _refuse_contradiction(position_side, side, reduce_only=reduce_only)
     timestamp_ms = optional.timestamp_ms()
     return Plan(
         plan_id=plan_id,
@@ -127,7 +125,7 @@ def _read_plan(
         ),
         content_hash=content_hash,
         action=action,
-        position_side=position_side,
+        position_side=optional.position_side(),
         leverage=optional.leverage(),
         source=fields.get("source", ""),
         confidence=optional.number("confidence"),
@@ -279,12 +277,3 @@ def _quantity(fields: Mapping[str, str], *, closes: bool) -> Decimal:
     if quantity < 0 or (quantity == 0 and not closes):
         raise FieldError("qty", "must be above 0; only a close action may say 0")
     return quantity
-
-
-def _refuse_contradiction(position_side: PositionSide | None, side: PlanSide, *, reduce_only: bool) -> None:
-    opens = (position_side, side) in (
-        (PositionSide.LONG, PlanSide.BUY),
-        (PositionSide.SHORT, PlanSide.SELL),
-    )
-    if reduce_only and opens:
-        raise FieldError("positionSide", f"a reduce-only {side} cannot reduce {position_side}")
