@@ -12,9 +12,12 @@ from pydantic import Field
 from quantum_trader.domain import facts
 from quantum_trader.domain.case import Case
 from quantum_trader.domain.evidence import EvidenceMissing
+from quantum_trader.domain.plan import Plan, allowed_in
 from quantum_trader.domain.reasons import invalid
 from quantum_trader.domain.verdict import Mode, Ruling, Verdict
 from quantum_trader.gates.base import Gate
+
+GIVEN_SHOWN_MAX = 40
 
 
 class Admission(Gate):
@@ -34,9 +37,9 @@ class Admission(Gate):
         if case.is_exit:
             return self._judge_exit(case)
         if case.plan.malformed:
-            return self._refuses(case.plan.malformed[0], malformed=list(case.plan.malformed))
+            return self._refuses_malformed(case.plan)
         if case.evidence.get(facts.RULES) is None:
-            return self._refuses("symbol", symbol=case.plan.symbol)
+            return self._refuses("symbol", symbol=case.plan.symbol, allowed="a symbol of this venue")
         leverage = case.plan.leverage
         if leverage is not None and leverage > case.terms.leverage_max:
             return self._refuses("leverage", leverage=leverage, leverage_max=case.terms.leverage_max)
@@ -50,8 +53,13 @@ class Admission(Gate):
         except EvidenceMissing:
             return self.passes()
         if rules is None and not positions.of_symbol(case.plan.symbol):
-            return self._refuses("symbol", symbol=case.plan.symbol)
+            return self._refuses("symbol", symbol=case.plan.symbol, allowed="a symbol of this venue")
         return self.passes()
+
+    def _refuses_malformed(self, plan: Plan) -> Verdict:
+        field = plan.malformed[0]
+        given = (plan.carried or {}).get(field, "")[:GIVEN_SHOWN_MAX]
+        return self._refuses(field, given=given, allowed=allowed_in(field), malformed=list(plan.malformed))
 
     def _refuses(self, field: str, **evidence: object) -> Verdict:
         return Verdict(self.name, Ruling.DENY, invalid(field), self.mode, evidence)

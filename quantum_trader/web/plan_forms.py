@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from quantum_trader.domain.plan import Plan
+from quantum_trader.domain.plan import Plan, allowed_in
 from quantum_trader.pipeline.intake import DeadLetter, Refused, read_entry
 from quantum_trader.stores.codec import decode_as_written, encode
 
@@ -37,16 +37,6 @@ ALERT_FIELDS = frozenset(
     }
 )
 CARRIED = ("price", "leverage", "confidence", "positionSide", "comment")
-
-MALFORMED = {
-    "price": "a decimal number without exponent",
-    "confidence": "a decimal number without exponent",
-    "kill_score": "a decimal number without exponent",
-    "leverage": "a whole number, 1 or more",
-    "timestamp": "seconds, milliseconds or ISO 8601",
-    "positionSide": "one of BOTH, LONG, SHORT",
-    "venue": "binance, or nothing",
-}
 
 _TICKER = re.compile(r"(?:(?P<venue>[A-Z0-9_]+):)?(?P<symbol>[A-Z0-9_]{2,40}?)(?:\.P|PERP)?", re.ASCII)
 
@@ -124,7 +114,7 @@ def checked(fields: Mapping[str, str], now_ms: int) -> Plan | Refused:
     if isinstance(entry, Refused) and entry.reason.startswith("invalid_"):
         raise BadForm(entry.reason.removeprefix("invalid_"), entry.detail)
     if isinstance(entry, Plan) and entry.malformed and not entry.says_exit:
-        raise BadForm(entry.malformed[0], MALFORMED.get(entry.malformed[0], "cannot be read"))
+        raise BadForm(entry.malformed[0], allowed_in(entry.malformed[0]))
     return entry
 
 

@@ -14,6 +14,7 @@ from support.cases import (
     position,
     positions,
     tables,
+    verdict_of,
     without,
 )
 
@@ -78,3 +79,20 @@ def test_no_exit_is_refused_for_its_symbol_while_a_fact_is_missing(missing: tupl
     for known in (evidence(), evidence(rules=None)):
         decision = judged(exit_plan(), without(known, *missing))
         assert decision.gate != "intake"
+
+
+@pytest.mark.parametrize(
+    ("one", "words"),
+    [
+        (plan(malformed=("positionSide",), carried={"positionSide": "UP"}), ("UP", "LONG", "SHORT", "BOTH")),
+        (plan(malformed=("venue",), carried={"venue": "kraken"}), ("kraken", "binance")),
+        (plan(malformed=("leverage",), carried={"leverage": "much"}), ("much", "whole number")),
+        (plan(malformed=("allowed",)), ("UTF-8",)),
+        (plan(leverage=11), ("11", "10")),
+        (plan(symbol="NOPEUSDT"), ("NOPEUSDT", "venue")),
+    ],
+)
+def test_a_refusal_says_what_was_given_and_what_is_allowed(one: Plan, words: tuple[str, ...]) -> None:
+    known = evidence(rules=None) if one.symbol == "NOPEUSDT" else evidence()
+    said = str(verdict_of(judged(one, known), "intake").evidence)
+    assert all(word in said for word in words)
