@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
@@ -254,6 +255,21 @@ def _one_of(fields: Mapping[str, str], name: str, kind: type[E]) -> E:
         return kind(value)
     except ValueError:
         raise FieldError(name, f"{value[:40]!r} is none of {', '.join(kind)}") from None
+
+
+def readable_quantity(fields: Mapping[str, str]) -> Decimal | None:
+    """Return the quantity that a refused entry gives, whether or not it would do; None for no number."""
+    text = fields.get("qty", "")
+    return Decimal(text) if _DECIMAL.fullmatch(text) else None
+
+
+def readable_reduce_only(fields: Mapping[str, str]) -> bool | None:
+    """Return what a refused entry says, or its close action implies; None where neither can be read."""
+    with suppress(ValueError):
+        if Action(fields.get("action", "")).close_fraction is not None:
+            return True
+    text = fields.get("reduceOnly", "").lower()
+    return text in TRUE_WORDS if text in TRUE_WORDS | FALSE_WORDS else None
 
 
 def _reduce_only(fields: Mapping[str, str], *, closes: bool, notes: list[str]) -> bool:
