@@ -14,6 +14,7 @@ from quantum_trader.domain.clock import Clock
 from quantum_trader.domain.evidence import Reading
 from quantum_trader.domain.facts import BscHealth
 from quantum_trader.garbage import collect_when_idle
+from quantum_trader.gates.kill_switch import HALT_ALL
 from quantum_trader.joining import Joined
 from quantum_trader.loop_lag import LoopLag
 from quantum_trader.pipeline.order_probing import OrderProbing
@@ -159,7 +160,7 @@ class Housekeeping:
     async def write_status(self) -> None:
         """Write what ``status`` says, and whether orders may be sent now, for others to read."""
         self.latest = status = await self.status()
-        may_send = status["ready"] and self._config.sends_orders
+        may_send = status["ready"] and self._config.sends_orders and status["kill"] != HALT_ALL
         pipeline = self._joined.database.client.pipeline(transaction=False)
         pipeline.set(self._keys.engine_status, encode(status), px=STATUS_TTL_MS)
         pipeline.set(self._keys.execution, "ENABLED" if may_send else "DISABLED")

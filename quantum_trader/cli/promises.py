@@ -18,6 +18,7 @@ from quantum_trader.domain.plan import stream_ms
 from quantum_trader.domain.trading import Leg
 from quantum_trader.essentials import Reach
 from quantum_trader.exchange.margin_reads import MarginPosition
+from quantum_trader.gates.kill_switch import HALT_ALL
 from quantum_trader.stores.archive import archived_plan
 from quantum_trader.stores.codec import decode
 from quantum_trader.stores.connection import Database
@@ -233,9 +234,10 @@ async def archive_written(scene: Scene) -> Check:
 
 
 async def may_send(scene: Scene) -> Check:
-    """What the engine publishes about sending orders is what its mode and its readiness say."""
+    """What the engine publishes about sending orders is what mode, readiness and kill switch say."""
     said = (await scene.client.get(scene.keys.execution) or b"").decode(errors="replace")
     sends = scene.status["mode"] != TradingMode.DRY_RUN and scene.status["ready"]
+    sends = sends and scene.status["kill"] != HALT_ALL
     mode = (await scene.client.get(scene.keys.mode) or b"").decode(errors="replace")
     fine = said == ("ENABLED" if sends else "DISABLED") and mode == scene.status["mode"].upper()
     return Check("execution", fine, f"{said or 'not said'}, mode {mode or 'not said'}", "restart the engine")

@@ -71,12 +71,14 @@ def classify(plan: Plan, positions: Positions) -> Intention:
 def classify_blind(plan: Plan, *, hedge_mode: bool) -> Intention:
     """Say what can be said of ``plan`` while no position read is to be had.
 
-    Only the plan's own words count: it is an exit if it says so.
+    Only the plan's own words count: it is an exit if it says so. One whose side would enlarge the
+    position that it names is refused: in hedge mode nothing else would keep it from opening.
     """
     side = Side(plan.side) if plan.side is not PlanSide.CLOSE else None
     leg = Leg(plan.symbol, _position_side_blind(plan, side)) if hedge_mode else Leg(plan.symbol)
     asked = plan.quantity if plan.close_fraction is None and plan.quantity > 0 else None
-    return Intention(leg, plan.says_exit, side, quantity=asked)
+    problem = Reason.SIDE_MISMATCH if plan.says_exit and _enlarges_named(plan) else None
+    return Intention(leg, plan.says_exit, side, quantity=asked, problem=problem)
 
 
 def _leg_of(plan: Plan, positions: Positions) -> Leg | Reason:
@@ -115,6 +117,14 @@ def _names_other_side(plan: Plan, amount: Decimal) -> bool:
     """Whether the plan names LONG and a short is live, or the other way round; in either mode."""
     held = PositionSide.LONG if amount > 0 else PositionSide.SHORT
     return plan.position_side in (PositionSide.LONG, PositionSide.SHORT) and plan.position_side is not held
+
+
+def _enlarges_named(plan: Plan) -> bool:
+    """Whether the plan buys the LONG, or sells the SHORT, that it names."""
+    return (plan.position_side, plan.side) in (
+        (PositionSide.LONG, PlanSide.BUY),
+        (PositionSide.SHORT, PlanSide.SELL),
+    )
 
 
 def _asked_quantity(plan: Plan, held: Decimal) -> tuple[Decimal, tuple[str, ...]]:

@@ -42,6 +42,23 @@ _CLOSE_FRACTIONS = {
 }
 
 
+_DECIMAL_NUMBER = "a decimal number without exponent"
+_ALLOWED: Mapping[str, str] = {
+    "price": _DECIMAL_NUMBER,
+    "confidence": _DECIMAL_NUMBER,
+    "kill_score": _DECIMAL_NUMBER,
+    "leverage": "a whole number, 1 or more",
+    "timestamp": "seconds, milliseconds or ISO 8601",
+    "positionSide": f"one of {', '.join(PositionSide)}",
+    "venue": "binance, or nothing",
+}
+
+
+def allowed_in(field: str) -> str:
+    """Return, in words, what an optional field of a plan may say."""
+    return _ALLOWED.get(field, "UTF-8 text, not too long, in not too many fields")
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """One request as it was read from the stream, checked field by field.

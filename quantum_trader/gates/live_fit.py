@@ -26,12 +26,12 @@ class LiveFit(Gate):
 
     def judge(self, case: Case) -> Verdict:
         """Deny what the live position makes impossible."""
-        case.evidence.get(facts.POSITIONS, age_ms_max=case.terms.position_age_ms_max)
         intention = case.intention
         if intention.problem is not None:
             return self.denies(
                 intention.problem, position_amt=intention.position_amount, effect=intention.effect
             )
+        case.evidence.get(facts.POSITIONS, age_ms_max=case.terms.position_age_ms_max)
         return self.passes(
             Reason.SANITY_CHECKS_PASSED,
             position_amt=intention.position_amount,

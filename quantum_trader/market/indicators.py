@@ -16,16 +16,17 @@ from quantum_trader.domain.trading import Kline
 EMA_FAST = 20
 EMA_SLOW = 50
 ATR_PERIOD = 14
+CANDLES_NEEDED = 100
 
 
 def regime(candles: Sequence[Kline]) -> Regime:
     """Return trend = |EMA20 − EMA50| / EMA50 and ATR(14) / close of closed candles.
 
     Raises:
-        ValueError: there are fewer candles than the slow average needs.
+        ValueError: there are fewer than ``CANDLES_NEEDED``: the averages would still remember their seed.
     """
-    if len(candles) < EMA_SLOW:
-        raise ValueError(f"{len(candles)} candles, {EMA_SLOW} needed")
+    if len(candles) < CANDLES_NEEDED:
+        raise ValueError(f"{len(candles)} candles, {CANDLES_NEEDED} needed")
     closes = [float(candle.close) for candle in candles]
     slow = ema(closes, EMA_SLOW)
     trend = abs(ema(closes, EMA_FAST) - slow) / slow

@@ -17,11 +17,11 @@ from quantum_trader.domain.facts import Regime
 from quantum_trader.domain.trading import Kline, SymbolRules
 from quantum_trader.exchange.ports import MarketReads
 from quantum_trader.market.correlation import Correlations
-from quantum_trader.market.indicators import regime
+from quantum_trader.market.indicators import CANDLES_NEEDED, regime
 from quantum_trader.market.tendencies import Tendencies, tendencies
 
 KLINES_INTERVAL = "1h"
-KLINES_READ = 101  # 100 closed ones and the open one
+KLINES_READ = CANDLES_NEEDED + 2  # the open one, and one that is still open by a clock of ours that lags
 
 
 class LiveMarket:
@@ -95,7 +95,8 @@ class LiveMarket:
         """Read the symbol's candles and recompute its regime; raises ``ExchangeError``."""
         candles = await self._reads.klines(symbol, KLINES_INTERVAL, KLINES_READ)
         now_ms = self._clock.now_ms()
-        self._take_candles(symbol, [candle for candle in candles if candle.close_time_ms < now_ms])
+        closed = [candle for candle in candles if candle.close_time_ms < now_ms]
+        self._take_candles(symbol, closed[-CANDLES_NEEDED:])
 
     def _take_candles(self, symbol: str, closed: Sequence[Kline]) -> None:
         self._candles[symbol] = closed

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
@@ -111,8 +112,6 @@ def _read_plan(
     optional = _Optional(fields, unreadable)
     optional.number("price")
     optional.venue()
-    position_side = optional.position_side()
-    _refuse_contradiction(position_side, side, reduce_only=reduce_only)
     timestamp_ms = optional.timestamp_ms()
     return Plan(
         plan_id=plan_id,
@@ -127,7 +126,7 @@ def _read_plan(
         ),
         content_hash=content_hash,
         action=action,
-        position_side=position_side,
+        position_side=optional.position_side(),
         leverage=optional.leverage(),
         source=fields.get("source", ""),
         confidence=optional.number("confidence"),
@@ -258,6 +257,21 @@ def _one_of(fields: Mapping[str, str], name: str, kind: type[E]) -> E:
         raise FieldError(name, f"{value[:40]!r} is none of {', '.join(kind)}") from None
 
 
+def readable_quantity(fields: Mapping[str, str]) -> Decimal | None:
+    """Return the quantity that a refused entry gives, whether or not it would do; None for no number."""
+    text = fields.get("qty", "")
+    return Decimal(text) if _DECIMAL.fullmatch(text) else None
+
+
+def readable_reduce_only(fields: Mapping[str, str]) -> bool | None:
+    """Return what a refused entry says, or its close action implies; None where neither can be read."""
+    with suppress(ValueError):
+        if Action(fields.get("action", "")).close_fraction is not None:
+            return True
+    text = fields.get("reduceOnly", "").lower()
+    return text in TRUE_WORDS if text in TRUE_WORDS | FALSE_WORDS else None
+
+
 def _reduce_only(fields: Mapping[str, str], *, closes: bool, notes: list[str]) -> bool:
     text = fields.get("reduceOnly", "").lower()
     if closes:
@@ -279,12 +293,3 @@ def _quantity(fields: Mapping[str, str], *, closes: bool) -> Decimal:
     if quantity < 0 or (quantity == 0 and not closes):
         raise FieldError("qty", "must be above 0; only a close action may say 0")
     return quantity
-
-
-def _refuse_contradiction(position_side: PositionSide | None, side: PlanSide, *, reduce_only: bool) -> None:
-    opens = (position_side, side) in (
-        (PositionSide.LONG, PlanSide.BUY),
-        (PositionSide.SHORT, PlanSide.SELL),
-    )
-    if reduce_only and opens:
-        raise FieldError("positionSide", f"a reduce-only {side} cannot reduce {position_side}")

@@ -14,7 +14,7 @@ from quantum_trader.domain.reasons import Reason
 from quantum_trader.domain.result import Ended, Result, plain
 from quantum_trader.domain.verdict import Verdict, objection
 from quantum_trader.pipeline.fate import Fate
-from quantum_trader.pipeline.intake import Refused
+from quantum_trader.pipeline.intake import Refused, readable_quantity, readable_reduce_only
 from quantum_trader.stores.claims import Refusal
 
 GOVERNOR_GATES = ("kill_score", "rate_limit", "margin_guard", "fund_caps", "active_slots")
@@ -97,6 +97,8 @@ def result_of_refused(refused: Refused, *, mode: str, now_ms: int, config_hash: 
         action=fields.get("action", ""),
         gate="intake" if refused.decision is Ended.BLOCKED else "",
         error=refused.detail if refused.decision is Ended.BLOCKED else "",
+        reduce_only=readable_reduce_only(fields),
+        quantity=readable_quantity(fields),
         source=fields.get("source", ""),
         trace={"plan": fields, "detail": refused.detail, "config_hash": config_hash, "version": __version__},
     )

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from quantum_trader.domain.plan import Plan
+from quantum_trader.domain.plan import Plan, allowed_in
 from quantum_trader.pipeline.intake import TRUE_WORDS, DeadLetter, Refused, read_entry
 from quantum_trader.stores.codec import decode_as_written, encode
 
@@ -29,16 +29,6 @@ DEPTH_MAX = 2  # {"strategy": {"order": {"action": …}}}
 READ = frozenset({"ticker", "action", "contracts", "time", "reduceOnly", "plan_id"})
 SECRETS = frozenset({ALERT_TOKEN, "passphrase", "password", "secret"})  # as other receivers call theirs
 OTHERWISE_MEANT = frozenset({"symbol", "side", "qty", "timestamp", "source"})  # on the stream
-
-MALFORMED = {
-    "price": "a decimal number without exponent",
-    "confidence": "a decimal number without exponent",
-    "kill_score": "a decimal number without exponent",
-    "leverage": "a whole number, 1 or more",
-    "timestamp": "seconds, milliseconds or ISO 8601",
-    "positionSide": "one of BOTH, LONG, SHORT",
-    "venue": "binance, or nothing",
-}
 
 _TICKER = re.compile(r"(?:(?P<venue>[A-Z0-9_]+):)?(?P<symbol>[A-Z0-9_]{2,40}?)(?:\.P|PERP)?", re.ASCII)
 
@@ -116,7 +106,7 @@ def checked(fields: Mapping[str, str], now_ms: int) -> Plan | Refused:
     if isinstance(entry, Refused) and entry.reason.startswith("invalid_"):
         raise BadForm(entry.reason.removeprefix("invalid_"), entry.detail)
     if isinstance(entry, Plan) and entry.malformed and not entry.says_exit:
-        raise BadForm(entry.malformed[0], MALFORMED.get(entry.malformed[0], "cannot be read"))
+        raise BadForm(entry.malformed[0], allowed_in(entry.malformed[0]))
     return entry
 
 

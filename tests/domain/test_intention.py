@@ -168,3 +168,17 @@ def test_blind_only_the_plans_own_words_count(
 @pytest.mark.parametrize(("side", "position_side"), [("SELL", "LONG"), ("BUY", "SHORT")])
 def test_blind_an_exit_in_hedge_mode_names_the_leg_it_can_reduce(side: str, position_side: str) -> None:
     assert classify_blind(exit_plan(side=side), hedge_mode=True).leg == leg(side=position_side)
+
+
+@pytest.mark.parametrize(("side", "position_side"), [("BUY", "LONG"), ("SELL", "SHORT")])
+@pytest.mark.parametrize(
+    ("amount", "problem"), [(0, "no_position"), (3, "side_mismatch"), (None, "side_mismatch")]
+)
+def test_an_exit_that_would_enlarge_the_leg_it_names_is_refused_by_the_position_or_without_one(
+    side: str, position_side: str, amount: int | None, problem: str
+) -> None:
+    one = exit_plan(side=side, position_side=PositionSide(position_side))
+    held = position((amount or 1) if position_side == "LONG" else -(amount or 1), side=position_side)
+    live = positions(*([held] if amount else []), hedge_mode=True)
+    intention = classify_blind(one, hedge_mode=True) if amount is None else classify(one, live)
+    assert (intention.is_exit, intention.problem) == (True, problem)

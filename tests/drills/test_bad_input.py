@@ -96,3 +96,9 @@ async def test_inc_43_a_forged_permit_changes_nothing(running: House) -> None:
     result = await running.result(await running.submit(**GOOD, plan_id="forged"))
     assert (result["decision"], result["gate"]) == ("BLOCKED", "kill_switch")
     assert b'"allow": true' not in await running.redis.get(running.keys.permit_p32("forged"))
+
+
+async def test_a_refused_field_is_answered_with_what_it_may_say(running: House) -> None:
+    result = await running.open(positionSide="UP")
+    assert (result["gate"], result["reason"]) == ("intake", "invalid_positionSide")
+    assert all(word in result["error"] for word in ("UP", "LONG", "SHORT", "BOTH"))

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from support.house import NO_STREAMS, House, engine, exchange, house, trace_of, until
 
 from quantum_trader.cli import main
+from quantum_trader.domain.clock import SystemClock
 from quantum_trader.domain.trading import Leg
 from quantum_trader.exchange.simulator import FaultKind
 from quantum_trader.housekeeping import Housekeeping
@@ -265,3 +266,24 @@ async def test_without_the_leverage_there_is_no_order(running: House) -> None:
     assert (result["decision"], result["reason"]) == ("FAILED", "leverage_not_set")
     assert wire.orders == []
     assert (await running.open("XRPUSDT"))["decision"] == "FILLED"
+
+
+@pytest.mark.parametrize(("kill", "said"), [("1", b"DISABLED"), ("opens", b"ENABLED")])
+async def test_a_halt_of_every_plan_is_published_and_one_of_opens_leaves_exits(
+    running: House, kill: str, said: bytes
+) -> None:
+    await running.redis.set("quantum:kill", kill)
+
+    async def obeyed() -> bool:
+        operator = running.app._joined.consumer.operator  # type: ignore[union-attr]
+        return operator is not None and operator.kill == kill
+
+    await until(obeyed, 20, "the kill switch")
+    await Housekeeping(running.app.config, running.app._joined, SystemClock()).write_status()  # type: ignore[arg-type]
+    assert await running.redis.get(running.keys.execution) == said
+    await running.redis.delete("quantum:kill")
+
+    async def enabled_again() -> bool:
+        return await running.redis.get(running.keys.execution) == b"ENABLED"
+
+    await until(enabled_again, 20, "the end of the halt")

@@ -143,6 +143,12 @@ async def test_inc_32_hedge_mode_opens_and_closes_by_leg(tmp_path: Path) -> None
         long = await hedged.open("XRPUSDT", qty=20, side="BUY")
         short = await hedged.open("XRPUSDT", qty=30, side="SELL")
         assert (long["decision"], short["decision"]) == ("FILLED", "FILLED")
+        wrong = {"side": "BUY", "positionSide": "LONG", "reduceOnly": "true"}
+        refused = [await hedged.open(symbol, qty=20, **wrong) for symbol in ("XRPUSDT", "ADAUSDT")]
+        assert [(one["gate"], one["reason"]) for one in refused] == [
+            ("position_sanity", "side_mismatch"),
+            ("position_sanity", "no_position"),
+        ]
         assert (await hedged.close())["reason"] == "position_side_required"
         wire = hedged.watch()
         closed = await hedged.close(positionSide="SHORT")

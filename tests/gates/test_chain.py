@@ -46,7 +46,7 @@ ORDER = [
     "position_sanity",
     "exchange_sizing",
 ]
-OPENS_ONLY = {"intake", "kill_score", "margin_guard", "fund_caps", "active_slots"}
+OPENS_ONLY = {"kill_score", "margin_guard", "fund_caps", "active_slots"}
 LONG = positions(position(2))
 
 # Everything is wrong with this one: each gate has a reason of its own.
@@ -126,6 +126,7 @@ def test_what_concerns_opens_only_is_skipped_for_exits_and_says_so() -> None:
     skipped = {v.gate for v in decision.verdicts if v.ruling is Ruling.SKIP and v.code == "exit_exempt"}
     assert skipped >= OPENS_ONLY
     assert {v.gate for v in decision.verdicts if v.ruling is Ruling.PASS} == {
+        "intake",
         "kill_switch",
         "idempotency",
         "position_sanity",

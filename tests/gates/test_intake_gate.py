@@ -1,9 +1,12 @@
 """What reading left open: malformed optional fields, unknown symbols and too much leverage stop opens."""
 
+from typing import Any
+
 import pytest
 from support.cases import (
     assert_allowed,
     assert_denied_alone,
+    close_plan,
     evidence,
     exit_plan,
     judged,
@@ -11,10 +14,12 @@ from support.cases import (
     position,
     positions,
     tables,
+    verdict_of,
     without,
 )
 
 from quantum_trader.domain import facts
+from quantum_trader.domain.evidence import Fact
 from quantum_trader.domain.plan import Plan
 
 LONG = positions(position(2))
@@ -57,3 +62,37 @@ def test_an_exit_may_carry_any_leverage() -> None:
 def test_no_other_gate_objects_to_what_intake_refuses(one: Plan) -> None:
     decision = judged(one, without(evidence(), facts.REGIME))
     assert decision.gate == "intake"
+
+
+@pytest.mark.parametrize("one", [plan(), exit_plan(), close_plan()])
+def test_a_symbol_that_the_venue_does_not_have_is_refused(one: Plan) -> None:
+    decision = judged(one, evidence(rules=None))
+    assert (decision.gate, decision.reason) == ("intake", "invalid_symbol")
+
+
+def test_an_exit_of_a_held_symbol_goes_out_though_the_rules_lack_it() -> None:
+    assert_allowed(judged(exit_plan(), evidence(rules=None, positions=LONG)))
+
+
+@pytest.mark.parametrize("missing", [(facts.RULES,), (facts.RULES, facts.POSITIONS), (facts.POSITIONS,)])
+def test_no_exit_is_refused_for_its_symbol_while_a_fact_is_missing(missing: tuple[Fact[Any], ...]) -> None:
+    for known in (evidence(), evidence(rules=None)):
+        decision = judged(exit_plan(), without(known, *missing))
+        assert decision.gate != "intake"
+
+
+@pytest.mark.parametrize(
+    ("one", "words"),
+    [
+        (plan(malformed=("positionSide",), carried={"positionSide": "UP"}), ("UP", "LONG", "SHORT", "BOTH")),
+        (plan(malformed=("venue",), carried={"venue": "kraken"}), ("kraken", "binance")),
+        (plan(malformed=("leverage",), carried={"leverage": "much"}), ("much", "whole number")),
+        (plan(malformed=("allowed",)), ("UTF-8",)),
+        (plan(leverage=11), ("11", "10")),
+        (plan(symbol="NOPEUSDT"), ("NOPEUSDT", "venue")),
+    ],
+)
+def test_a_refusal_says_what_was_given_and_what_is_allowed(one: Plan, words: tuple[str, ...]) -> None:
+    known = evidence(rules=None) if one.symbol == "NOPEUSDT" else evidence()
+    said = str(verdict_of(judged(one, known), "intake").evidence)
+    assert all(word in said for word in words)

@@ -27,7 +27,7 @@ from support.cases import (
 from quantum_trader.domain import facts
 from quantum_trader.domain.evidence import Fact
 from quantum_trader.domain.plan import Plan
-from quantum_trader.domain.trading import Positions, SymbolRules
+from quantum_trader.domain.trading import Positions, PositionSide, SymbolRules
 
 LONG, SHORT = positions(position(2)), positions(position(-2))
 LONG_AND_SHORT = positions(position(2, side="LONG"), position(-2, side="SHORT"), hedge_mode=True)
@@ -190,3 +190,8 @@ def test_a_stopped_exit_that_cannot_be_sized_is_blocked_by_the_stop() -> None:
 def test_a_verdict_shows_the_amounts_it_compared() -> None:
     shown = verdict_of(judged(plan(), evidence(ledger={leg(): Decimal(5)})), "position_sanity").evidence
     assert shown == {"position_amt": Decimal(0), "ledger_amt": Decimal(5)}
+
+
+def test_an_exit_that_would_enlarge_the_side_it_names_needs_no_position_to_be_refused() -> None:
+    one = exit_plan(side="BUY", position_side=PositionSide.LONG)
+    assert_denied_alone(judged(one, without(evidence(), facts.POSITIONS)), "position_sanity", "side_mismatch")

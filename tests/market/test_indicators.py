@@ -53,8 +53,8 @@ def test_a_gap_counts_into_the_true_range() -> None:
 
 
 def test_too_few_candles_have_no_regime() -> None:
-    with pytest.raises(ValueError, match="49 candles, 50 needed"):
-        regime(candles([100.0] * 49))
+    with pytest.raises(ValueError, match="99 candles, 100 needed"):
+        regime(candles([100.0] * 99))
 
 
 def wave(phase: float = 0) -> list[float]:

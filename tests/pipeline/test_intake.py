@@ -274,10 +274,11 @@ def test_an_open_may_name_any_position_side(side: str, position_side: str) -> No
 
 
 @pytest.mark.parametrize(("side", "position_side"), [("BUY", "LONG"), ("SELL", "SHORT")])
-def test_a_reduce_only_plan_that_could_not_reduce_the_side_it_names_is_refused(
+def test_a_reduce_only_plan_that_could_not_reduce_the_side_it_names_is_judged_by_the_position(
     side: str, position_side: str
 ) -> None:
-    assert_refused(OPEN, "positionSide", side=side, positionSide=position_side, reduceOnly="true")
+    plan = accepted(OPEN, side=side, positionSide=position_side, reduceOnly="true")
+    assert (plan.position_side, plan.malformed) == (position_side, ())
 
 
 # -- size

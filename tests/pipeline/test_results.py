@@ -65,6 +65,26 @@ def test_a_plan_refused_at_intake_has_a_result_that_names_the_field() -> None:
     assert result.trace["plan"]["symbol"] == "!"
 
 
+@pytest.mark.parametrize(
+    ("given", "qty", "reduce_only"),
+    [
+        ({"qty": "2.50", "reduceOnly": "YES"}, "2.5", "true"),
+        ({"qty": "-3", "reduceOnly": "0"}, "-3", "false"),
+        ({"qty": "0", "action": "PARTIAL_25"}, "0", "true"),
+        ({"qty": "1e3", "reduceOnly": "maybe", "action": "NONE"}, "", ""),
+        ({}, "", ""),
+    ],
+)
+def test_a_plan_refused_at_intake_keeps_what_of_it_was_readable(
+    given: dict[str, str], qty: str, reduce_only: str
+) -> None:
+    entry = {"plan_id": "p", "decision": "EXECUTE", "symbol": "!", **given}
+    refused = read_entry("1-1", {name.encode(): text.encode() for name, text in entry.items()})
+    assert isinstance(refused, Refused)
+    fields = result_of_refused(refused, mode="PAPER", now_ms=NOW_MS, config_hash="c").as_fields("{}")
+    assert (fields["qty"], fields["reduceOnly"]) == (qty, reduce_only)
+
+
 def test_the_governors_record_has_the_fields_of_the_specification() -> None:
     assert permit_p32(judged(plan(), evidence()), NOW_MS) == {
         "allow": True,
