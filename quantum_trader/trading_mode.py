@@ -20,8 +20,6 @@ ENV_CONFIG_PATH = "QT_CONFIG"
 DEFAULT_PATH = Path("config.toml")
 
 WS_API_PATH = "/ws-fapi/v1"
-REST_SCHEMES = ("https", "http")
-SOCKET_SCHEMES = ("wss", "ws")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,19 +90,6 @@ def endpoints_on(rest_url: str) -> Endpoints:
     base = rest_url.rstrip("/")
     sockets = base.replace("http", "ws", 1)
     return Endpoints(base, f"{sockets}{WS_API_PATH}", sockets)
-
-
-def endpoint_problem(url: str, schemes: tuple[str, str]) -> str:
-    """Return why ``url`` is no endpoint, and what one looks like; "" if it is one."""
-    try:
-        parts = urlsplit(url)
-        is_one = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0 and " " not in url
-    except ValueError:  # a port that is no number, a bracket too many
-        is_one = False
-    if is_one and "@" not in parts.netloc and not parts.query and not parts.fragment:
-        return ""
-    looks = " or ".join(f"{scheme}://host[:port][/path]" for scheme in schemes)
-    return f"must look like {looks}, without user, password and query"
 
 
 def contradiction_in(mode: TradingMode, overrides: Mapping[str, str], *, confirm_live: bool) -> str:
