@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_settings import NoDecode
 
 from quantum_trader.alerts.kinds import AlertKind
-from quantum_trader.endpoint_urls import REST_SCHEMES, SOCKET_SCHEMES, endpoint_problem
+from quantum_trader.domain.venue_urls import REST_SCHEMES, SOCKET_SCHEMES, endpoint_problem
 from quantum_trader.redis_url import redis_url_problem
 
 TOKEN_LENGTH_MIN = 16

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from quantum_trader.endpoint_urls import REST_SCHEMES, endpoint_problem
+from quantum_trader.domain.venue_urls import REST_SCHEMES, endpoint_problem
 from quantum_trader.redis_url import EMBEDDED, redis_url_problem
 from quantum_trader.stores.address import embedded_url
 from quantum_trader.trading_mode import (

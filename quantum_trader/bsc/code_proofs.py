@@ -45,7 +45,7 @@ TRIGGERS = ("MAX_LOSS_BREACH", "MAX_DURATION_BREACH", "MAX_MARGIN_BREACH")
 COMMANDS = ("AUTH", "SELECT", "SET", "XADD")
 SINK_METHODS = ("deliver", "event", "flush", "health", "run")
 WRITER_METHODS = ("append", "set")
-ROOMS_ALLOWED = ("bsc", "concurrency", "domain", "endpoint_urls", "exchange", "sentinel_address")
+ROOMS_ALLOWED = ("bsc", "concurrency", "domain", "exchange", "sentinel_address")
 NEVER_REACHED = (
     f"{PACKAGE}.exchange.entry_port",
     f"{PACKAGE}.exchange.simulator",

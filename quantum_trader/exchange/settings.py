@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from quantum_trader.endpoint_urls import REST_SCHEMES, SOCKET_SCHEMES, endpoint_problem
+from quantum_trader.domain.venue_urls import REST_SCHEMES, SOCKET_SCHEMES, endpoint_problem
 
 
 @dataclass(frozen=True, slots=True)

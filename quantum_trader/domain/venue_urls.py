@@ -1,4 +1,4 @@
-"""What an exchange's address looks like: for those who read it and for the client that uses it (SPEC 12)."""
+"""What an address of a venue looks like: a word that file, BSC and exchange client share."""
 
 from __future__ import annotations
 
