@@ -79,15 +79,17 @@ class Chaos:
         fault = self._rng.choice(REDIS_FAULTS)
         if self._may_crash() and self._rng.random() < 0.2:
             fault = self._rng.choice((RedisFault.CRASH_BEFORE, RedisFault.CRASH_AFTER))
-        elif self._may_pause_long(commands) and self._rng.random() < 0.2:
+        elif self._may_pause_long(commands) and self._rng.random() < 0.5:
             fault = RedisFault.PAUSE_AFTER
             self.on_long_pause()
         self.counts[fault] += 1
         return fault
 
     def _may_pause_long(self, commands: Commands) -> bool:
+        """Whether a long pause may begin now: between the claim of an open and its order (INC-15)."""
+        is_open_claim = commands[0][0] == b"EVALSHA" and b"open" in commands[0]
         pauses = self.counts[RedisFault.PAUSE_AFTER]
-        return "pause" in self._scenario.events and commands[0][0] == b"EVALSHA" and pauses < LONG_PAUSES_MAX
+        return is_open_claim and "pause" in self._scenario.events and pauses < LONG_PAUSES_MAX
 
     def exchange_trouble(self, _process: Process, method: str, path: str) -> Trouble | None:
         """Return what happens to one request to the exchange."""
@@ -120,6 +122,8 @@ class Chaos:
                 return Trouble(kind, rng.choice(ORDER_STATUSES_BEFORE))
             case ExchangeFault.STATUS_AFTER:
                 return Trouble(kind, rng.choice(ORDER_STATUSES_AFTER))
+            case ExchangeFault.RESET_LATE:
+                return Trouble(kind, ms=rng.choice((1_500, 2_500, 2_900)))
             case ExchangeFault.HIDDEN:
                 return Trouble(kind, ms=rng.choice((300, 2_000, 15_000, 40_000)))
             case _:

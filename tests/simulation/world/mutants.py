@@ -16,19 +16,16 @@ from unittest.mock import patch
 
 from simulation.world import redis_lua
 
-from quantum_trader.domain.evidence import Reading
 from quantum_trader.domain.facts import PlanHistory
 from quantum_trader.domain.order import OrderState, OrderStatus, Unknown
 from quantum_trader.domain.plan import Action, Plan
 from quantum_trader.domain.result import Ended
-from quantum_trader.domain.trading import Positions
-from quantum_trader.exchange import entry_port, exit_port
-from quantum_trader.exchange.errors import ExchangeError
+from quantum_trader.exchange import exit_port
 from quantum_trader.gates.kill_score import KillScore
+from quantum_trader.gates.kill_switch import KillSwitch
 from quantum_trader.gates.latches import LatchedStops
 from quantum_trader.gates.position_sanity import PositionSanity
 from quantum_trader.housekeeping import Housekeeping
-from quantum_trader.joining import Joiner
 from quantum_trader.pipeline import intake
 from quantum_trader.pipeline.consumer import Consumer
 from quantum_trader.pipeline.exits import ExitSender, Progress
@@ -40,10 +37,8 @@ from quantum_trader.pipeline.reconcile import Reconciler
 from quantum_trader.pipeline.rotation import RotationSaga
 from quantum_trader.pipeline.runner import PlanRunner
 from quantum_trader.positions.claim_book import ClaimBook
-from quantum_trader.positions.live import SOURCE, LiveAccount
 from quantum_trader.stores.keys import GROUP
 from quantum_trader.stores.lease import Lease
-from quantum_trader.stores.mirror import Mirror
 
 Patches = Callable[[ExitStack], None]
 
@@ -162,11 +157,6 @@ def _without_reduce_only(order: Any, window_ms: int) -> Any:
     return tuple(pair for pair in _exit_params(order, window_ms) if pair[0] != "reduceOnly")
 
 
-def _signed_when_sent(order: Any, window_ms: int) -> Any:
-    now_ms: int = asyncio.get_running_loop().now_ms  # type: ignore[attr-defined]
-    return _open_params(replace(order, timestamp_ms=now_ms), window_ms)
-
-
 async def _the_rest_again(self: OpenSender, grant: Any, outcome_unknown: Any) -> Any:
     fate = await _send(self, grant, outcome_unknown)
     if fate.ended is Ended.PARTIALLY_FILLED:
@@ -176,13 +166,6 @@ async def _the_rest_again(self: OpenSender, grant: Any, outcome_unknown: Any) ->
 
 async def _unchecked(self: LookBack, plan: Plan, until_ms: int) -> Seen:
     return Seen(history=PlanHistory())
-
-
-async def _failed_is_flat(self: LiveAccount) -> None:
-    try:
-        await _read_positions(self)
-    except ExchangeError:
-        self.positions = Reading(Positions({}, hedge_mode=False), self._clock.now_ms(), SOURCE)
 
 
 def _never_expired(self: PlanRunner, *_: Any, **__: Any) -> None:
@@ -199,9 +182,8 @@ def _all_of_it(action: Action) -> Decimal | None:
 
 
 _close_fraction = Action.close_fraction.fget
-_exit_params, _open_params = exit_port.exit_params, entry_port.open_params
+_exit_params = exit_port.exit_params
 _send = OpenSender.send
-_read_positions = LiveAccount._read_positions
 _reduce_only = intake._reduce_only
 
 
@@ -362,24 +344,9 @@ MUTANTS: tuple[Mutant, ...] = (
         _method(Reconciler, "_adopt", _nothing),
     ),
     Mutant(
-        "fence_ignored",
-        "queries that agree prove an order never placed while its request may still be accepted",
-        _method(OrderFollower, "_fence_ms", lambda self, order: 0),
-    ),
-    Mutant(
-        "signed_when_sent",
-        "an open is signed with the time at which it is sent, not with the stored one",
-        _method(entry_port, "open_params", _signed_when_sent),
-    ),
-    Mutant(
         "rest_sent_again",
         "an open that was filled in part is sent again",
         _method(OpenSender, "send", _the_rest_again),
-    ),
-    Mutant(
-        "no_mirror",
-        "what is mirrored in state_dir is not put back after Redis lost it",
-        _method(Mirror, "unsettled", ()),
     ),
     Mutant(
         "redelivered_unchecked",
@@ -388,40 +355,16 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "state_not_claimed",
-        "neither the claim nor the gate looks at the state of the plan id",
+        "the claim does not look at the state of the plan id",
         _lua("Claim", ("if state ~= ARGV[8] then", "if false then")),
     ),
     Mutant(
-        "disarm_not_claimed",
-        "the claim does not look at an operator's disarm",
-        _lua("Claim", ("if stops > 0 and redis.call('EXISTS', KEY.disarmed) == 1 then", "if false then")),
-    ),
-    Mutant(
-        "margin_not_claimed",
-        "the margin of claims that no reading shows yet is not counted",
+        "disarm_ignored",
+        "neither the gate nor the claim looks at a disarm",
         _all(
-            _method(ClaimBook, "unseen_margin_usdt", lambda self, epoch: Decimal(0)),
-            _lua(
-                "Claim",
-                ("available - margin < required", "available < required"),
-                ("margin + own_margin > usage_room", "own_margin > usage_room"),
-            ),
+            _method(KillSwitch, "_judge_open", lambda self, case, kill: self.passes(kill=kill)),
+            _lua("Claim", ("if stops > 0 and redis.call('EXISTS', KEY.disarmed) == 1 then", "if false then")),
         ),
-    ),
-    Mutant(
-        "failed_read_is_flat",
-        "a position read that failed counts as no positions",
-        _method(LiveAccount, "_read_positions", _failed_is_flat),
-    ),
-    Mutant(
-        "memory_kept",
-        "an engine that stood by goes on with what it remembers",
-        _method(Joiner, "_reload", _nothing),
-    ),
-    Mutant(
-        "rotation_without_end",
-        "a rotation has no deadline",
-        _method(RotationSaga, "_timeout_ms", 10**9),
     ),
     Mutant(
         "partial_is_full",
