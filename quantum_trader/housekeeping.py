@@ -41,6 +41,7 @@ TRIM_EVERY_S = 30.0
 KILL_EVERY_S = 1.0
 GARBAGE_EVERY_S = 60.0
 ORDER_PROBE_EVERY_S = 60.0
+RESTING_ORDERS_EVERY_S = 60.0
 
 logger = structlog.get_logger()
 
@@ -81,6 +82,7 @@ class Housekeeping:
             Chore("rules", RULES_EVERY_S, rooms.market.refresh_rules),
             Chore("klines", KLINES_EVERY_S, self.refresh_klines),
             Chore("clock", CLOCK_EVERY_S, self._measure_clock),
+            Chore("resting orders", RESTING_ORDERS_EVERY_S, joined.streams.look_for_resting_orders),
             Chore("order probe", ORDER_PROBE_EVERY_S, self._order_probing().ask),
             Chore("questions", LOOK_EVERY_S, Questions(joined, self._keys, self._clock).answer_all),
             Chore("garbage", GARBAGE_EVERY_S, self._collect_garbage),

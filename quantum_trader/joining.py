@@ -167,7 +167,14 @@ class Joiner:
 
     def _streams(self, rooms: Rooms, reconciler: Reconciler, foreign_fills: ForeignFills) -> LiveStreams:
         doubt_mode = self._exchange.reserved_account.doubt_mode
-        news = AccountNews(rooms, reconciler, foreign_fills, self._clock, doubt_mode=doubt_mode)
+        news = AccountNews(
+            rooms,
+            reconciler,
+            foreign_fills,
+            self._clock,
+            doubt_mode=doubt_mode,
+            open_orders=self._exchange.account.open_orders,
+        )
         return LiveStreams(self._exchange, rooms, news, self._clock, candle_symbols=self._config.symbols)
 
     async def _rooms(self, lease: Lease) -> Rooms:

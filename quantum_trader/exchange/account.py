@@ -13,6 +13,7 @@ from quantum_trader.exchange.endpoints import (
     ACCOUNT_CONFIG,
     ALL_ORDERS,
     BALANCE,
+    OPEN_ORDERS_ALL,
     ORDER,
     POSITION_RISK,
     SYMBOL_CONFIG,
@@ -127,6 +128,10 @@ class BinanceAccount:
         """The newest orders of ``symbol``, a thousand at most, oldest first. Raises ``ExchangeError``."""
         params = (("symbol", symbol), ("limit", str(_ORDER_ROWS)))
         return _orders(str(ALL_ORDERS), await self._reader.read(ALL_ORDERS, params))
+
+    async def open_orders(self) -> Sequence[OrderState]:
+        """Every order that rests on the account, of all symbols; weighs 40. Raises ``ExchangeError``."""
+        return _orders(str(OPEN_ORDERS_ALL), await self._reader.read(OPEN_ORDERS_ALL))
 
     async def trades(self, symbol: str, since_ms: int) -> Sequence[AccountTrade]:
         """Every fill of ``symbol`` since ``since_ms``, oldest first. Raises ``ExchangeError``."""

@@ -45,6 +45,7 @@ ACCOUNT_CONFIG = Endpoint("GET", "/fapi/v1/accountConfig", Security.SIGNED, 5)
 POSITION_MODE = Endpoint("GET", "/fapi/v1/positionSide/dual", Security.SIGNED, 30)
 ORDER = Endpoint("GET", "/fapi/v1/order", Security.SIGNED, 1)
 USER_TRADES = Endpoint("GET", "/fapi/v1/userTrades", Security.SIGNED, 5)
+OPEN_ORDERS_ALL = Endpoint("GET", "/fapi/v1/openOrders", Security.SIGNED, 40)
 ALL_ORDERS = Endpoint("GET", "/fapi/v1/allOrders", Security.SIGNED, 5)
 
 LISTEN_KEY = Endpoint("POST", "/fapi/v1/listenKey", Security.KEY, 1)

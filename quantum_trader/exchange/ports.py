@@ -76,6 +76,10 @@ class AccountReads(Protocol):
         """The newest orders of ``symbol``, a thousand at most, oldest first."""
         ...
 
+    async def open_orders(self) -> Sequence[OrderState]:
+        """Every order that rests on the account, of all symbols."""
+        ...
+
     async def trades(self, symbol: str, since_ms: int) -> Sequence[AccountTrade]:
         """The account's fills of ``symbol`` since ``since_ms``, oldest first, complete."""
         ...

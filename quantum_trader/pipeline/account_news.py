@@ -12,7 +12,8 @@ reply to the same order, and names some legs only. So:
   one that begins after it, which is what buffering events behind a snapshot would achieve. Positions of
   symbols or legs that nobody knew are adopted by the same read (INC-69);
 - an **order that is not ours** is acted on at once, and once only, whoever finds it first
-  (``ForeignFills``).
+  (``ForeignFills``). One that rests leaves no trace in a position, so those that a stream which was down
+  may have kept to itself are read, account-wide, when it is back, and now and then while it is not.
 
 A plan that is judged meanwhile does not judge by what is known to be out of date: a change that is
 not of an order of ours in flight puts the positions in doubt, and whoever needs them reads them first.
@@ -27,7 +28,7 @@ stream that did not tell of a fill that a reply or a query shows is deaf and is 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from decimal import Decimal
 from enum import Enum, auto
 
@@ -64,6 +65,7 @@ class Wanted(Enum):
     POSITIONS = auto()
     ACCOUNT = auto()
     LEVERAGES = auto()
+    RESTING_ORDERS = auto()
 
 
 MONEY = frozenset({Wanted.POSITIONS, Wanted.ACCOUNT})
@@ -83,12 +85,16 @@ class AccountNews:
         clock: Clock,
         *,
         doubt_mode: Callable[[], None],
+        open_orders: Callable[[], Awaitable[Sequence[OrderState]]],
     ) -> None:
         self._rooms = rooms
         self._reconciler = reconciler
         self._foreign_fills = foreign_fills
         self._clock = clock
         self._doubt_mode = doubt_mode
+        self._open_orders = open_orders
+        self.misses_resting_orders = True
+        """Whether orders may rest on the account that were neither told nor read."""
         self._wanted: set[Wanted] = set()
         self._changed_symbols: set[str] = set()
         self._reading_due = asyncio.Event()
@@ -119,9 +125,13 @@ class AccountNews:
     def on_dead(self) -> None:
         """The stream is down: nothing is heard any more, and reads go on alone."""
         self._rooms.order_news.is_live = False
+        self.misses_resting_orders = True
 
     def _take_order(self, order: OrderState) -> None:
         self._rooms.order_news.tell(order)
+        self._note_foreign(order)
+
+    def _note_foreign(self, order: OrderState) -> None:
         if not self._foreign_fills.concerns(order):
             return
         try:
@@ -181,6 +191,19 @@ class AccountNews:
             await self._reconciler.reconcile()
         if Wanted.ACCOUNT in wanted:
             await self._rooms.account.refresh_account()
+        if Wanted.RESTING_ORDERS in wanted:
+            await self.read_resting_orders()
+
+    async def read_resting_orders(self) -> None:
+        """Look for orders that rest on the account and are not ours; raises ``ExchangeError``."""
+        self.misses_resting_orders = False  # not after the read: the stream may break meanwhile
+        try:
+            orders = await self._open_orders()
+        except ExchangeError:
+            self.misses_resting_orders = True
+            raise
+        for order in orders:
+            self._note_foreign(order)
 
     async def _wait_for_settlement(self) -> None:
         symbols, self._changed_symbols = self._changed_symbols, set()

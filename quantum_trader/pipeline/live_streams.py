@@ -89,6 +89,11 @@ class LiveStreams:
         if self._rooms.order_news.has_missed(self._clock.monotonic_s()) and self._user is not None:
             self._user.link.condemn("deaf: it did not tell of a fill")
 
+    async def look_for_resting_orders(self) -> None:
+        """Read what rests on the account while nothing tells of it; raises ``ExchangeError``."""
+        if self._news.misses_resting_orders or not self.account_is_live:
+            await self._news.read_resting_orders()
+
     def status(self) -> dict[str, Any]:
         """Return what is live, by stream, for ``status``; times in ms."""
         links = {

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from support.house import NO_STREAMS, House, house, until
 
+from quantum_trader import housekeeping
 from quantum_trader.domain.trading import Leg, PositionSide
 from quantum_trader.exchange.simulator import FaultKind
 
@@ -123,6 +124,41 @@ async def test_a_foreign_order_that_only_rests_is_shown_once(following: House) -
     assert (await following.close())["decision"] == "FILLED"
     shown = [event["client_order_id"] for event in await following.events("FOREIGN_ORDER")]
     assert sorted(shown) == ["by-hand-5", "by-hand-6"]
+
+
+async def rest_by_hand(house: House, name: str) -> None:
+    """Place an order far below the market, as a person with the app would."""
+    price = house.venue.venue.quote("XRPUSDT", house.app._clock.now_ms()).last / 2
+    resting = {"symbol": "XRPUSDT", "side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "quantity": "40"}
+    await house.send("/fapi/v1/order", **resting, price=f"{price:.2f}", newClientOrderId=name)
+
+
+async def test_a_foreign_order_that_came_to_rest_while_the_stream_was_down_is_shown_when_it_is_back(
+    following: House,
+) -> None:
+    before = following.streams["user"]["connections"]
+    following.fault(FaultKind.STREAM_LATE, path="/private", event="ORDER_TRADE_UPDATE", ms=60_000, count=100)
+    await rest_by_hand(following, "by-hand-7")
+    following.fault(FaultKind.STREAM_DROP, path="/private")
+    await reconnected(following, "user", before)
+    await until(lambda: event_of(following, "FOREIGN_ORDER"), PATIENCE_S, "the foreign order's event")
+
+
+async def test_a_foreign_order_that_rests_is_found_once_though_there_is_no_stream(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(housekeeping, "RESTING_ORDERS_EVERY_S", 0.2)
+    async with house(tmp_path, exchange=NO_STREAMS) as running:
+        await rest_by_hand(running, "by-hand-8")
+        await until(lambda: event_of(running, "FOREIGN_ORDER"), PATIENCE_S, "the foreign order's event")
+        await rest_by_hand(running, "by-hand-9")
+
+        async def both_shown() -> bool:
+            return len(await running.events("FOREIGN_ORDER")) >= 2
+
+        await until(both_shown, PATIENCE_S, "the second order's event")
+        shown = [event["client_order_id"] for event in await running.events("FOREIGN_ORDER")]
+        assert sorted(shown) == ["by-hand-8", "by-hand-9"]
 
 
 async def test_a_liquidation_cools_down_and_disarms_as_soon_as_it_is_told(following: House) -> None:
