@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO, cast
 
@@ -39,8 +40,10 @@ def set_level(level: str) -> None:
     logging.getLogger().setLevel(max(_threshold[0], logging.WARNING))
 
 
-def set_up(level: str, line_format: str, file: str = "") -> None:
+def set_up(level: str, line_format: str, file: str = "", *, stream: TextIO | None = None) -> None:
     """Send everything, other libraries' lines included, to stdout once, and once to ``file`` if there is one.
+
+    ``stream`` takes the place of stdout where that is for a command's answer.
 
     Raises:
         OSError, ValueError: ``file`` cannot be written, or is where stdout goes already.
@@ -50,10 +53,11 @@ def set_up(level: str, line_format: str, file: str = "") -> None:
         _stamp,
         structlog.processors.format_exc_info,
     ]
-    has_colors = sys.stdout.isatty() and not file
+    stream = stream or sys.stdout
+    has_colors = stream.isatty() and not file
     people = [_for_people, structlog.dev.ConsoleRenderer(timestamp_key="ts", colors=has_colors)]
     renderers: list[Any] = [*(people if line_format == "console" else [_json]), _redact]
-    sink = _use_sink(file, [*shared, *renderers])
+    sink = _use_sink(stream, file, [*shared, *renderers])
     _direct[:] = [] if line_format == "console" else [sink]
     structlog.configure(
         processors=[_drop_below_level, *shared, *renderers],
@@ -81,7 +85,7 @@ def reopen_file() -> None:
         structlog.get_logger().warning("log_file_not_reopened", error=str(refused))
 
 
-def _use_sink(file: str, processors: Sequence[Any]) -> LogSink:
+def _use_sink(stream: TextIO, file: str, processors: Sequence[Any]) -> LogSink:
     def complaint(failed: OSError) -> str:
         """Make the line by hand: whoever logs holds the sink at this moment."""
         event: Any = {"event": "log_file_unwritable", "file": file, "error": str(failed)}
@@ -89,11 +93,24 @@ def _use_sink(file: str, processors: Sequence[Any]) -> LogSink:
             event = processor(None, "warning", event)
         return f"{event}\n"
 
-    sink = LogSink(sys.stdout, Path(file) if file else None, complaint)
+    sink = LogSink(stream, Path(file) if file else None, complaint)
     for former in _sinks:
         former.close()
     _sinks[:] = [sink]
     return sink
+
+
+@contextmanager
+def aside() -> Iterator[None]:
+    """Send what is logged without ``set_up`` to stderr: stdout is for the answer of a command."""
+    if structlog.is_configured():
+        yield
+        return
+    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
+    try:
+        yield
+    finally:
+        structlog.reset_defaults()
 
 
 def tell(event: str, fields: Mapping[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -237,7 +238,7 @@ def _with_offices(essentials: Essentials, work: Callable[[Offices], Awaitable[T]
             finally:
                 await offices.sink.flush()
 
-    log.set_up("error", "console")
+    log.set_up("error", "console", stream=sys.stderr)
     try:
         return asyncio.run(connected())
     except OSError as full:

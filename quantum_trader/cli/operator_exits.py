@@ -7,6 +7,7 @@ What a read at the end shows is what counts: a position that it still lists is l
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -176,7 +177,7 @@ def credentials_of(essentials: Essentials) -> Credentials:
         credentials = load_credentials(essentials)
     except ConfigError as problem:
         fail(str(problem))
-    log.set_up("critical", "console")
+    log.set_up("critical", "console", stream=sys.stderr)
     if essentials.mode is not TradingMode.PAPER:
         log.hide((credentials.api_key, credentials.api_secret))
     return credentials
