@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO, cast
 
@@ -39,8 +40,10 @@ def set_level(level: str) -> None:
     logging.getLogger().setLevel(max(_threshold[0], logging.WARNING))
 
 
-def set_up(level: str, line_format: str, file: str = "") -> None:
+def set_up(level: str, line_format: str, file: str = "", *, to_stderr: bool = False) -> None:
     """Send everything, other libraries' lines included, to stdout once, and once to ``file`` if there is one.
+
+    Stderr takes the place of stdout where that is for a command's answer.
 
     Raises:
         OSError, ValueError: ``file`` cannot be written, or is where stdout goes already.
@@ -50,10 +53,14 @@ def set_up(level: str, line_format: str, file: str = "") -> None:
         _stamp,
         structlog.processors.format_exc_info,
     ]
-    has_colors = sys.stdout.isatty() and not file
+
+    def stream() -> TextIO:
+        return sys.stderr if to_stderr else sys.stdout
+
+    has_colors = stream().isatty() and not file
     people = [_for_people, structlog.dev.ConsoleRenderer(timestamp_key="ts", colors=has_colors)]
     renderers: list[Any] = [*(people if line_format == "console" else [_json]), _redact]
-    sink = _use_sink(file, [*shared, *renderers])
+    sink = _use_sink(stream, file, [*shared, *renderers])
     _direct[:] = [] if line_format == "console" else [sink]
     structlog.configure(
         processors=[_drop_below_level, *shared, *renderers],
@@ -81,7 +88,7 @@ def reopen_file() -> None:
         structlog.get_logger().warning("log_file_not_reopened", error=str(refused))
 
 
-def _use_sink(file: str, processors: Sequence[Any]) -> LogSink:
+def _use_sink(stream: Callable[[], TextIO], file: str, processors: Sequence[Any]) -> LogSink:
     def complaint(event: str, fields: dict[str, Any]) -> str:
         """Make the line by hand: whoever logs holds the sink at this moment."""
         line: Any = {"event": event, **fields}
@@ -89,11 +96,24 @@ def _use_sink(file: str, processors: Sequence[Any]) -> LogSink:
             line = processor(None, "warning", line)
         return f"{line}\n"
 
-    sink = LogSink(Path(file) if file else None, complaint)
+    sink = LogSink(stream, Path(file) if file else None, complaint)
     for former in _sinks:
         former.close()
     _sinks[:] = [sink]
     return sink
+
+
+@contextmanager
+def aside() -> Iterator[None]:
+    """Send what is logged without ``set_up`` to stderr: stdout is for the answer of a command."""
+    if structlog.is_configured():
+        yield
+        return
+    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
+    try:
+        yield
+    finally:
+        structlog.reset_defaults()
 
 
 def tell(event: str, fields: Mapping[str, Any]) -> None:

@@ -7,7 +7,6 @@ lines, and the next one that comes through says how many.
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,20 +20,23 @@ Complaint = Callable[[str, dict[str, Any]], str]
 class LogSink:
     """Takes each finished line once. A sink's troubles cost its lines, never the engine's work."""
 
-    def __init__(self, path: Path | None, complaint: Complaint) -> None:
+    def __init__(self, stdout: Callable[[], TextIO], path: Path | None, complaint: Complaint) -> None:
         """Open the file; ``complaint`` makes the lines that tell of the sink's own troubles.
+
+        ``stdout`` returns whatever is stdout now, or what stands in for it.
 
         Raises:
             OSError: the file cannot be written.
             ValueError: stdout goes there already.
         """
+        self._stdout = stdout
         self._path = path
         self._lines_lost = 0
         self._complaint = complaint
         self._has_complained = False
         self._turn = threading.Lock()  # the archive and the alerts write from threads of their own
         self._file = _opened(path) if path is not None else None
-        if self._file is not None and _is_same_file(self._file, sys.stdout):
+        if self._file is not None and _is_same_file(self._file, stdout()):
             self._file.close()
             raise ValueError("stdout goes there already")
 
@@ -47,7 +49,7 @@ class LogSink:
     def flush(self) -> None:
         """Hand stdout over; the file has no buffer of its own."""
         with suppress(OSError, ValueError):  # the next write finds out, and counts
-            sys.stdout.flush()
+            self._stdout().flush()
 
     def reopen(self) -> None:
         """Go on in a new file of the same name. Raises ``OSError``; then the old one stays."""
@@ -84,10 +86,10 @@ class LogSink:
         """Write to whatever is stdout now; count the lines that it does not take."""
         try:
             if self._lines_lost:
-                sys.stdout.write(self._complaint("log_lines_lost", {"count": self._lines_lost}))
-                sys.stdout.flush()
+                self._stdout().write(self._complaint("log_lines_lost", {"count": self._lines_lost}))
+                self._stdout().flush()
                 self._lines_lost = 0
-            sys.stdout.write(text)
+            self._stdout().write(text)
         except (OSError, ValueError):  # ValueError: it was closed
             self._lines_lost += 1
 

@@ -53,7 +53,8 @@ class _Commands(click.Group):
             return super().make_context(*args, **settings)
 
     def invoke(self, ctx: click.Context) -> Any:
-        with in_one_line():
+        log = importlib.import_module("quantum_trader.log")  # not for --help, which must be fast
+        with in_one_line(), log.aside():
             return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:

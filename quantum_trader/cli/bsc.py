@@ -237,7 +237,7 @@ def _with_offices(essentials: Essentials, work: Callable[[Offices], Awaitable[T]
             finally:
                 await offices.sink.flush()
 
-    log.set_up("error", "console")
+    log.set_up("error", "console", to_stderr=True)
     try:
         return asyncio.run(connected())
     except OSError as full:

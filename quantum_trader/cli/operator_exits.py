@@ -176,7 +176,7 @@ def credentials_of(essentials: Essentials) -> Credentials:
         credentials = load_credentials(essentials)
     except ConfigError as problem:
         fail(str(problem))
-    log.set_up("critical", "console")
+    log.set_up("critical", "console", to_stderr=True)
     if essentials.mode is not TradingMode.PAPER:
         log.hide((credentials.api_key, credentials.api_secret))
     return credentials
