@@ -75,8 +75,7 @@ def classify_blind(plan: Plan, *, hedge_mode: bool) -> Intention:
     """
     side = Side(plan.side) if plan.side is not PlanSide.CLOSE else None
     leg = Leg(plan.symbol, _position_side_blind(plan, side)) if hedge_mode else Leg(plan.symbol)
-    asked = plan.quantity if plan.close_fraction is None and plan.quantity > 0 else None
-    return Intention(leg, plan.says_exit, side, quantity=asked)
+    return Intention(leg, plan.says_exit, side, quantity=plan.blind_quantity)
 
 
 def _leg_of(plan: Plan, positions: Positions) -> Leg | Reason:

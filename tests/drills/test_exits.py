@@ -117,12 +117,17 @@ async def test_an_exit_goes_on_through_transient_refusals(running: House) -> Non
     assert [order["outcome"] for order in trace_of(result)["orders"]] == ["Rejected", "Rejected", "Accepted"]
 
 
-async def test_inc_20_an_exit_waits_for_positions_and_then_goes_out_blind_as_asked(running: House) -> None:
+@pytest.mark.parametrize("action", [{}, {"action": "FULL_CLOSE_PROPOSED"}], ids=["no action", "full close"])
+async def test_inc_20_an_exit_waits_for_positions_and_then_goes_out_blind_as_asked(
+    running: House, action: dict[str, str]
+) -> None:
     await running.open("XRPUSDT", qty=20)
     running.app._joined.rooms.account.positions = None  # type: ignore[union-attr]
-    running.fault(FaultKind.STATUS_BEFORE, path="/fapi/v3/positionRisk", preset="500_unknown", count=100)
-    result = await running.open("XRPUSDT", qty=20, side="SELL", reduceOnly="true")
+    running.fault(FaultKind.STATUS_BEFORE, path="/fapi/v3/positionRisk", preset="500_unknown", count=1000)
+    wire = running.watch()
+    result = await running.open("XRPUSDT", qty=20, side="SELL", reduceOnly="true", **action)
     assert (result["decision"], Decimal(result["filled_qty"])) == ("FILLED", 20)
+    assert wire.orders[-1]["reduceOnly"] == "true"
 
 
 async def test_inc_68_a_failed_position_read_blocks_an_open_and_is_not_flat(running: House) -> None:
