@@ -76,9 +76,8 @@ def classify_blind(plan: Plan, *, hedge_mode: bool) -> Intention:
     """
     side = Side(plan.side) if plan.side is not PlanSide.CLOSE else None
     leg = Leg(plan.symbol, _position_side_blind(plan, side)) if hedge_mode else Leg(plan.symbol)
-    asked = plan.quantity if plan.close_fraction is None and plan.quantity > 0 else None
     problem = Reason.SIDE_MISMATCH if plan.says_exit and _enlarges_named(plan) else None
-    return Intention(leg, plan.says_exit, side, quantity=asked, problem=problem)
+    return Intention(leg, plan.says_exit, side, quantity=plan.blind_quantity, problem=problem)
 
 
 def _leg_of(plan: Plan, positions: Positions) -> Leg | Reason:

@@ -107,6 +107,14 @@ class Plan:
         )
 
     @property
+    def blind_quantity(self) -> Decimal | None:
+        """What the plan asks to be closed where no position can be read, in base asset.
+
+        None where that depends on the position: without a quantity, or for a part of it.
+        """
+        return self.quantity if self.quantity > 0 and self.close_fraction in (None, 1) else None
+
+    @property
     def stream_ms(self) -> int:
         """When the plan was put on the stream, ms since the epoch, by its stream id."""
         return stream_ms(self.stream_id)

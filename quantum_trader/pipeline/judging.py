@@ -13,7 +13,7 @@ from quantum_trader.domain.decision import Decision
 from quantum_trader.domain.evidence import Evidence
 from quantum_trader.domain.facts import PlanHistory
 from quantum_trader.domain.order import OrderState
-from quantum_trader.domain.plan import Plan
+from quantum_trader.domain.plan import Plan, PlanSide
 from quantum_trader.domain.reasons import Reason
 from quantum_trader.domain.result import Ended
 from quantum_trader.domain.sizing import split
@@ -165,14 +165,18 @@ class Judge:
         return True
 
     async def see(self, plan: Plan, delivered_ms: int) -> None:
-        """Read anew what is stale; an exit goes on trying for 5 s, one without size for its age limit."""
+        """Read anew what is stale; an exit goes on trying for 5 s, one without size up to its age limit."""
         terms = self._rules.chain.terms
         failures = await refresh_stale(self._rooms, terms, plan.symbol)
         if known_positions(self._rooms, terms) is not None or not plan.says_exit:
             return
-        sized = plan.side.value != "CLOSE" and plan.quantity > 0 and plan.close_fraction is None
-        patience_ms = int(BLIND_EXIT_AFTER_S * 1000) if sized else self._rules.ages.exit_ms
-        while failures and self._clock.now_ms() < delivered_ms + patience_ms:
+        sized = plan.side is not PlanSide.CLOSE and plan.blind_quantity is not None
+        until_ms = (
+            delivered_ms + int(BLIND_EXIT_AFTER_S * 1000)
+            if sized
+            else plan.issued_at_ms + self._rules.ages.exit_ms
+        )
+        while failures and self._clock.now_ms() < until_ms:
             await self._clock.sleep(IN_FLIGHT_PAUSE_S)
             failures = await refresh_stale(self._rooms, terms, plan.symbol)
 

@@ -151,7 +151,8 @@ def test_reducing_a_flat_hedge_leg_finds_nothing() -> None:
         (plan(side="CLOSE"), True, None, 1),
         (plan(side="SELL", position_side=PositionSide.LONG), True, Side.SELL, 1),
         (close_plan(), True, None, None),
-        (close_plan(side="SELL", quantity=1), True, Side.SELL, None),
+        (close_plan(side="SELL", quantity=1), True, Side.SELL, 1),
+        (close_plan(Action.PARTIAL_75, side="SELL", quantity=1), True, Side.SELL, None),
     ],
 )
 def test_blind_only_the_plans_own_words_count(

@@ -10,6 +10,7 @@ import pytest
 from support.house import NO_STREAMS, House, house, trace_of
 
 from quantum_trader.exchange.simulator import FaultKind
+from quantum_trader.pipeline.rules import AgeLimits, Rules
 
 
 @pytest.mark.parametrize(
@@ -118,12 +119,30 @@ async def test_an_exit_goes_on_through_transient_refusals(running: House) -> Non
     assert [order["outcome"] for order in trace_of(result)["orders"]] == ["Rejected", "Rejected", "Accepted"]
 
 
-async def test_inc_20_an_exit_waits_for_positions_and_then_goes_out_blind_as_asked(running: House) -> None:
+@pytest.mark.parametrize("action", [{}, {"action": "FULL_CLOSE_PROPOSED"}], ids=["no action", "full close"])
+async def test_inc_20_an_exit_waits_for_positions_and_then_goes_out_blind_as_asked(
+    running: House, action: dict[str, str]
+) -> None:
     await running.open("XRPUSDT", qty=20)
     running.app._joined.rooms.account.positions = None  # type: ignore[union-attr]
-    running.fault(FaultKind.STATUS_BEFORE, path="/fapi/v3/positionRisk", preset="500_unknown", count=100)
-    result = await running.open("XRPUSDT", qty=20, side="SELL", reduceOnly="true")
+    running.fault(FaultKind.STATUS_BEFORE, path="/fapi/v3/positionRisk", preset="500_unknown", count=1000)
+    wire = running.watch()
+    result = await running.open("XRPUSDT", qty=20, side="SELL", reduceOnly="true", **action)
     assert (result["decision"], Decimal(result["filled_qty"])) == ("FILLED", 20)
+    assert wire.orders[-1]["reduceOnly"] == "true"
+
+
+async def test_a_blind_exit_without_size_waits_up_to_its_age_limit_and_no_longer(running: House) -> None:
+    await running.open("XRPUSDT", qty=20)
+    joined = running.app._joined
+    assert joined is not None
+    joined.rules.rules = Rules(joined.rules.chain, AgeLimits(60_000, 8_000))
+    joined.rooms.account.positions = None
+    running.fault(FaultKind.STATUS_BEFORE, path="/fapi/v3/positionRisk", preset="500_unknown", count=1000)
+    issued_ms = running.app._clock.now_ms() - 6_000  # two seconds are left of its age
+    result = await running.close(timestamp=issued_ms)
+    assert (result["decision"], result["reason"]) == ("FAILED", "exit_unsized")
+    assert 8_000 <= int(result["timestamp"]) - issued_ms < 11_000
 
 
 async def test_inc_68_a_failed_position_read_blocks_an_open_and_is_not_flat(running: House) -> None:

@@ -26,11 +26,12 @@ from support.cases import (
 
 from quantum_trader.domain import facts
 from quantum_trader.domain.evidence import Fact
-from quantum_trader.domain.plan import Plan
+from quantum_trader.domain.plan import Action, Plan
 from quantum_trader.domain.trading import Positions, PositionSide, SymbolRules
 
 LONG, SHORT = positions(position(2)), positions(position(-2))
 LONG_AND_SHORT = positions(position(2, side="LONG"), position(-2, side="SHORT"), hedge_mode=True)
+PARTIAL = close_plan(Action.PARTIAL_50, side="SELL", quantity=1)
 
 
 def test_an_open_needs_a_symbol_on_the_allowlist() -> None:
@@ -160,20 +161,21 @@ def test_unread_positions_block_opens_even_where_the_gate_does_not_enforce(mode:
     assert not decision.allowed
 
 
+@pytest.mark.parametrize("one", [exit_plan(quantity="1.5"), close_plan(side="SELL", quantity="1.5")])
 @pytest.mark.parametrize("age_ms", [10_001, None])
 def test_inc_20_an_exit_with_side_and_quantity_goes_out_as_asked_without_a_position_read(
-    age_ms: int | None,
+    age_ms: int | None, one: Plan
 ) -> None:
     known = evidence(positions=LONG)
     known = without(known, facts.POSITIONS) if age_ms is None else aged(known, facts.POSITIONS, age_ms)
-    decision = judged(exit_plan(quantity="1.5"), known)
+    decision = judged(one, known)
     assert decision.allowed
     assert decision.quantity == Decimal("1.5")
     assert objections(decision) == [("position_sanity", "evidence_missing")]
 
 
 @pytest.mark.parametrize("known_rules", [rules(), None])
-@pytest.mark.parametrize("one", [close_plan(), close_plan(side="SELL"), exit_plan(side="CLOSE")])
+@pytest.mark.parametrize("one", [close_plan(), close_plan(side="SELL"), exit_plan(side="CLOSE"), PARTIAL])
 def test_an_exit_that_names_no_side_or_quantity_cannot_go_out_without_a_position_read(
     one: Plan, known_rules: SymbolRules | None
 ) -> None:
