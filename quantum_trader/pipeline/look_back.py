@@ -85,12 +85,16 @@ class LookBack:
             await self._clock.sleep(AGREEING_PAUSE_S)
 
     async def _of_orders(self, found: list[OrderState], plan: Plan) -> Seen:
-        """Tell the plan's own orders from one that was placed before it; stream ids go by Redis' clock."""
+        """Tell the plan's own orders from one that was placed before it; stream ids go by Redis' clock.
+
+        Our clock stands between the two others and may have stepped, so the exchange's is measured anew.
+        """
+        await self._rooms.server_clock.resync()
         offset_ms = self._rooms.server_clock.offset_ms or 0
         ahead_ms = await self._stream_now_ms() - self._clock.now_ms()
-        known_ms = [(order.created_ms or order.update_time_ms) - offset_ms for order in found]
-        if min(known_ms) + ahead_ms < plan.stream_ms:
-            return Seen(history=PlanHistory(prior_order_ms=min(known_ms)))
+        oldest_ms = min((order.created_ms or order.update_time_ms) for order in found) - offset_ms + ahead_ms
+        if oldest_ms < plan.stream_ms:  # told by Redis' clock: the gate compares it with the stream id again
+            return Seen(history=PlanHistory(prior_order_ms=oldest_ms))
         return Seen(tuple(found))
 
     def _sent_ms(self, plan: Plan) -> int | None:
