@@ -37,7 +37,7 @@ from quantum_trader.pipeline.claim import ClaimStep, Grant
 from quantum_trader.pipeline.evidence import Rooms, read_rules_anew
 from quantum_trader.pipeline.fate import Fate, filled_quantity
 from quantum_trader.pipeline.follow import OrderFollower, wait_in_lane
-from quantum_trader.pipeline.opens import attempt_record
+from quantum_trader.pipeline.opens import attempt_record, found_record, recovered_record
 from quantum_trader.stores.claims import Refusal, StoredOrder
 
 ORDERS_MAX = 100
@@ -100,7 +100,9 @@ class ExitSender:
         ``settle_first`` asks what became of the stored order before anything is sent (recovery).
         """
         progress = Progress(asked, grant, deadline_ms, orders=list(earlier or []))
+        progress.attempts = [found_record(order) for order in progress.orders]
         if settle_first:
+            progress.attempts.append(recovered_record(grant))
             await self._settle_unknown(progress)
             if not await self._next_order(progress):
                 return self._sum_up(progress)

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
-from quantum_trader.domain.order import Accepted, NotSent, Outcome, Rejected
+from quantum_trader.domain.order import Accepted, NotSent, OrderState, Outcome, Rejected, Unknown
 from quantum_trader.domain.reasons import Reason
 from quantum_trader.domain.result import Ended
 from quantum_trader.exchange.codes import Refusal as Refused
@@ -123,6 +123,24 @@ def not_sent(reason: str, attempts: list[dict[str, Any]], **sums: Any) -> Fate:
     return Fate(
         Ended.FAILED, Reason.NOT_SENT.value, error=reason, attempts=attempts, bytes_sent=False, **sums
     )
+
+
+def recovered_record(grant: Grant) -> dict[str, Any]:
+    """Return the send of a former life as it stands in the trace: nobody heard its reply."""
+    return attempt_record(grant, Unknown("the engine stopped, or lost Redis, before its outcome was known"))
+
+
+def found_record(order: OrderState) -> dict[str, Any]:
+    """Return a send that the exchange alone still tells of, as it stands in the trace."""
+    return {
+        "client_order_id": order.client_order_id,
+        "side": order.side,
+        "qty": order.quantity,
+        "timestamp": order.created_ms or order.update_time_ms,
+        "outcome": Accepted.__name__,
+        "order_id": order.order_id,
+        "status": order.status,
+    }
 
 
 def attempt_record(grant: Grant, outcome: Outcome) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from quantum_trader.pipeline.claim import Grant
 from quantum_trader.pipeline.evidence import Rooms
 from quantum_trader.pipeline.intake import read_entry
 from quantum_trader.pipeline.judging import Steps
+from quantum_trader.pipeline.opens import recovered_record
 from quantum_trader.pipeline.plan_orders import filled_numbers
 from quantum_trader.pipeline.rules import RulesInForce
 from quantum_trader.pipeline.runner import PlanRunner
@@ -77,7 +78,7 @@ class Recovery:
                 settle_first=True,
             )
         else:
-            fate = await self._steps.opens.resolve(grant, [])
+            fate = await self._steps.opens.resolve(grant, [recovered_record(grant)])
         await self._runner.finish(grant, plan, fate, record.decided_at_ms)
 
     async def _as_far_as_it_got(self, record: PlanRecord) -> PlanRecord:

@@ -27,6 +27,7 @@ from quantum_trader.pipeline.judging import (
     Steps,
 )
 from quantum_trader.pipeline.lanes import Lane, LaneTaken, SymbolLanes
+from quantum_trader.pipeline.opens import found_record
 from quantum_trader.pipeline.results import Ending
 from quantum_trader.pipeline.rules import RulesInForce
 from quantum_trader.stores.connection import RedisError
@@ -135,7 +136,8 @@ class PlanRunner:
             return None
         log.warning("order_adopted", plan_id=plan.plan_id, order_id=seen.orders[-1].order_id)
         orders = [await self._steps.follow(order) for order in seen.orders]
-        fate = replace(fate_of_order(orders[-1], []), orders=tuple(orders))
+        fate = fate_of_order(orders[-1], [found_record(order) for order in orders])
+        fate = replace(fate, orders=tuple(orders))
         return Ending(fate.ended, fate.reason, fate.gate, fate.error, fate=fate)
 
     async def _end_expired(self, delivery: InHand, expired: Ending, limit_ms: int) -> NotSettled | None:

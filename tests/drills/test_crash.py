@@ -7,8 +7,10 @@ import itertools
 import os
 import random
 import signal
+import sqlite3
 import sys
 from collections import Counter
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ import redis.asyncio as redis
 from support.house import EXCHANGE_QUICK, KEY, SECRET, Wire, exchange, until
 
 from quantum_trader.exchange.simulator import EmbeddedExchange, FaultKind, FaultRule
+from quantum_trader.stores.archive import FILE_NAME, archived_plan
 from quantum_trader.stores.codec import decode, encode
 from quantum_trader.stores.connection import RedisError
 from quantum_trader.stores.embedded import embedded_url
@@ -221,6 +224,17 @@ async def test_inc_18_killed_in_flight_while_redis_forgets_it_sends_no_second_or
         finally:
             second.send_signal(signal.SIGTERM)
             assert await second.wait() == 0
+        assert orders_told(tmp_path, plan_id) == [wire.orders[0]["newClientOrderId"]] * 2
+
+
+def orders_told(state_dir: Path, plan_id: str) -> list[str]:
+    """Return the orders in the plan's archived trace, then those that the archive knows to be used."""
+    archived = archived_plan(state_dir, plan_id)
+    assert archived is not None
+    traced = [order["client_order_id"] for order in decode(archived["trace"])["orders"]]
+    with closing(sqlite3.connect(state_dir / FILE_NAME)) as connection:
+        used = connection.execute("SELECT client_order_id FROM orders").fetchall()
+    return [*traced, *(name for (name,) in used)]
 
 
 async def forget(database: redis.Redis, what: str) -> None:

@@ -412,6 +412,10 @@ class Checks:
             self.fail("result_is_true", f"plan {plan_id}: executed={result['executed']}, filled {filled}")
         if (result["decision"] in ("FILLED", "PARTIALLY_FILLED")) != (filled > 0):
             self.fail("result_is_true", f"plan {plan_id}: {said}, and the exchange filled {filled}")
+        traced = {order["client_order_id"] for order in orjson.loads(result["trace"]).get("orders", ())}
+        untold = {order.client_order_id for order in orders if order.executed > 0} - traced
+        if untold:
+            self.fail("trace_is_whole", f"plan {plan_id}: {said}, and its trace lacks {sorted(untold)}")
         if not result["reason"]:
             self.fail("reason", f"plan {plan_id}: the reason is empty")
         if plan.asked is not None and filled > plan.asked:
