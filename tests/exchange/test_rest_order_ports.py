@@ -149,7 +149,9 @@ def _functions_naming(name: str) -> set[str]:
 
 
 def test_one_function_in_the_tree_builds_what_opens_and_two_send_orders() -> None:
-    assert _functions_naming("open_params") == {"entry_port.py:open_position"}
+    builders = _functions_naming("open_params")
+    assert builders == {"entry_port.py:open_position", "order_probe.py:check"}
+    assert _functions_naming("TEST_ORDER") == {"order_probe.py:check"}  # which places nothing
     senders = _functions_naming("NEW_ORDER") - {"outcomes.py:_outcome_of_success"}
     assert senders == {"entry_port.py:open_position", "exit_port.py:reduce_position"}
 
@@ -242,3 +244,15 @@ async def test_cancelling_asks_for_the_one_symbol_and_raises_when_refused(
 
 def _any(path: str) -> re.Pattern[str]:
     return re.compile(re.escape(BASE + path) + r"(\?.*)?$")
+
+
+async def test_a_probe_goes_to_the_endpoint_that_places_nothing_and_says_why_it_would_be_refused(
+    exchange: Exchange, http: aioresponses, claimed: Claimed
+) -> None:
+    probed = f"{ORDER}/test"
+    http.post(probed, payload={})
+    await exchange.probe.check(claimed.order)
+    http.post(probed, status=401, payload={"code": -2015, "msg": "Invalid API-key"})
+    with pytest.raises(KeyRefused, match="futures permission"):
+        await exchange.probe.check(claimed.order)
+    assert {url.path for _, url in http.requests} == {"/fapi/v1/order/test"}
