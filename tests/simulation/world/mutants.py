@@ -150,7 +150,7 @@ def _counted_when_settled(self: ClaimBook, exposure: Any, epoch: int) -> None:
 
 
 def _added_uncounted(self: ClaimBook, exposure: Any, claimed_ms: int) -> None:
-    self._exposures[exposure.plan_id] = exposure
+    self._under_way[exposure.plan_id] = exposure
 
 
 def _without_reduce_only(order: Any, window_ms: int) -> Any:
