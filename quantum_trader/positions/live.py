@@ -86,9 +86,19 @@ class LiveAccount:
     def take_over(self, orders: Iterable[OrderState], mark: int, epoch: int) -> None:
         """Take over final orders of ours that were settled in ``epoch``: those that no reading shows."""
         self.positions_epoch = max(self.positions_epoch, epoch)
-        for order in orders:
+        for order in [order for order in orders if not self._shows_though_in_doubt(order)]:
             if self._read_number <= mark or (epoch and self._is_flat(order.leg)):
                 self._apply_fill(order, mark)
+
+    def _shows_though_in_doubt(self, order: OrderState) -> bool:
+        """Whether a reading that may hold the fill, and could not be made again, is from after it.
+
+        Told by when its position last changed, the exchange's time as the order's is.
+        """
+        if self.positions is None or self.trusted_positions is not None:
+            return False
+        held = self.positions.value.get(order.leg)
+        return held is not None and held.update_time_ms >= order.update_time_ms
 
     def _is_flat(self, leg: Leg) -> bool:
         """Whether the last reading lacks the leg: after an open was filled, it answered from before."""

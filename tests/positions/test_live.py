@@ -120,6 +120,22 @@ async def test_a_fill_added_to_a_reading_in_doubt_does_not_outlive_the_read_that
     assert amount_of(live) == Decimal("0.6")
 
 
+@pytest.mark.parametrize(("shown", "amount"), [("0.6", "0.6"), ("1", "0.6")])
+async def test_a_reading_in_doubt_tells_by_its_time_whether_it_holds_a_fill(
+    account: tuple[LiveAccount, Reads, SetClock], shown: str, amount: str
+) -> None:
+    live, reads, clock = account
+    before = live.reads_answered
+    changed_ms = NOW_MS + 20 if shown == "0.6" else NOW_MS
+    reads.held = positions(replace(position(shown), update_time_ms=changed_ms))
+    clock.at_ms = NOW_MS + 30
+    await live.refresh_positions()
+    reads.fails = True
+    live.take_over([sold("0.4")], await live.mark_settlement(before), epoch=0)
+    assert live.trusted_positions is None
+    assert amount_of(live) == Decimal(amount)
+
+
 async def test_a_fill_that_no_reading_can_hold_is_added_at_once(
     account: tuple[LiveAccount, Reads, SetClock],
 ) -> None:

@@ -400,8 +400,9 @@ class Checks:
             return
         self.note("result", plan_id, result["decision"], result["reason"], result["filled_qty"])
         since_ms = self._entry_ms(plan, newest=result["reason"] == "plan_id_reused")
-        orders = [self._account.orders.get((order.symbol, order.order_id), order) for order in plan.orders]
-        filled = sum((order.executed for order in orders if order.created_ms >= since_ms), ZERO)
+        known = [self._account.orders.get((order.symbol, order.order_id), order) for order in plan.orders]
+        orders = [order for order in known if order.created_ms >= since_ms]
+        filled = sum((order.executed for order in orders), ZERO)
         told = Decimal(result["filled_qty"] or 0)
         said = f"{result['decision']} {result['reason']}"
         if told != filled:
