@@ -65,8 +65,8 @@ class LookBack:
         age_ms = self._clock.now_ms() - plan.issued_at_ms
         return age_ms <= age_ms_max + ASKED_AFTER_EXPIRY_MS or self._sent_ms(plan) is not None
 
-    async def at_the_exchange(self, plan: Plan, until_ms: int) -> Seen:
-        """Ask the exchange, until ``until_ms`` (wall time) where it does not answer."""
+    async def at_the_exchange(self, plan: Plan, until_ms: float) -> Seen:
+        """Ask the exchange, until ``until_ms`` (wall time; may be infinite) where it does not answer."""
         fence_ms, agreeing = self._fence_ms(plan), 0
         while True:
             try:

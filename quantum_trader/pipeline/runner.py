@@ -6,6 +6,7 @@ the claim there is no ``await``, so what was judged is what is claimed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from decimal import Decimal
@@ -85,6 +86,7 @@ class PlanRunner:
                 return None
             if ending.reason == Reason.DUPLICATE.value:
                 return NotSettled("duplicate", ending.error)
+            ending = await self._made_sure(delivery, ending, lane)
             unparked = await self._rotate_or(ending, plan)
             if unparked is not None:
                 await self._steps.auto_disarm.observe(unparked)
@@ -117,6 +119,7 @@ class PlanRunner:
             if isinstance(outcome, Grant):
                 fate = await self._send_and_settle(outcome, plan, lane)
                 return f"{fate.ended}: {fate.reason}"
+            outcome = await self._made_sure(delivery, outcome, lane)
             await self._steps.settler.end(plan, outcome, PARKED)
             return f"{outcome.ended}: {outcome.reason}"
 
@@ -125,12 +128,26 @@ class PlanRunner:
 
         Without an answer the history stays unknown: an open is blocked, an exit goes on after 5 s.
         """
-        plan, look_back = delivery.plan, self._steps.look_back
+        plan = delivery.plan
         if not delivery.redelivered or not self._rules.sends_orders:
-            delivery.history = look_back.at_first_sight(plan).history
+            delivery.history = self._steps.look_back.at_first_sight(plan).history
             return None
-        until_ms = delivery.delivered_ms + int(BLIND_EXIT_AFTER_S * 1000)
-        seen = await look_back.at_the_exchange(plan, until_ms)
+        return await self._adopted(delivery, delivery.delivered_ms + BLIND_EXIT_AFTER_S * 1000)
+
+    async def _made_sure(self, delivery: InHand, ending: Ending, lane: Lane) -> Ending:
+        """Let a redelivered plan end without an order only once the exchange has said that it has none.
+
+        It may have been filled in a former life: that a gate denies it now makes nothing undone.
+        """
+        if ending.fate is not None or delivery.history is not None or not self._rules.sends_orders:
+            return ending
+        lane.release()  # whatever else is to happen on the symbol does not wait for the answer
+        return await self._adopted(delivery, math.inf) or ending
+
+    async def _adopted(self, delivery: InHand, until_ms: float) -> Ending | None:
+        """Return the end of a plan whose orders the exchange has; None where it has none, or is silent."""
+        plan = delivery.plan
+        seen = await self._steps.look_back.at_the_exchange(plan, until_ms)
         delivery.history = seen.history
         if not seen.orders:
             return None
@@ -145,7 +162,7 @@ class PlanRunner:
         plan = delivery.plan
         asks = delivery.redelivered and self._rules.sends_orders
         if asks and self._steps.look_back.is_worth_asking(plan, limit_ms):
-            expired = await self._look_back(delivery) or expired
+            expired = await self._adopted(delivery, math.inf) or expired
         return await self._steps.settler.end(plan, expired)
 
     def _expired(self, delivery: InHand, limit_ms: int, *, is_exit: bool) -> Ending | None:
