@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from quantum_trader.domain.order import OrderState, client_order_id, number_of
 from quantum_trader.domain.plan import Plan
+from quantum_trader.exchange.codes import Refusal, refusal_of
+from quantum_trader.exchange.errors import ExchangeRefused
 from quantum_trader.exchange.ports import AccountReads
 
 LOOK_BACK_MS = 60_000  # by how much the clocks of Redis and of the exchange may differ
@@ -26,10 +28,20 @@ async def orders_of_plan(account: AccountReads, plan: Plan) -> list[OrderState]:
     """Return the orders of ``plan`` that the exchange knows, oldest first.
 
     An open has one at most. The first order of an exit may have been refused and a later one filled.
+    A symbol that no request may name has none: that answer is as definite as "no such order".
 
     Raises:
         ExchangeError: they could not be read.
     """
+    try:
+        return await _found(account, plan)
+    except ExchangeRefused as refused:
+        if refusal_of(refused.code) is not Refusal.PERMANENT:
+            raise
+        return []
+
+
+async def _found(account: AccountReads, plan: Plan) -> list[OrderState]:
     first = await account.order(plan.symbol, client_order_id(plan.plan_id))
     if not plan.says_exit:
         return [first] if first is not None else []

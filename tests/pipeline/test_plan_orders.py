@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+import pytest
 from support.cases import NOW_MS, close_plan, leg, plan
 
 from quantum_trader.domain.order import AccountTrade, OrderState, OrderStatus, client_order_id
 from quantum_trader.domain.trading import Side
+from quantum_trader.exchange.errors import ExchangeRefused
+from quantum_trader.exchange.replies import Reply
 from quantum_trader.pipeline.plan_orders import orders_of_plan
+from quantum_trader.stores.codec import encode
 
 
 class Account:
@@ -45,6 +49,28 @@ async def test_every_order_of_an_exit_is_found_oldest_first() -> None:
     names = [client_order_id("exit", number) for number in (2, 0, 11)]
     found = await orders_of_plan(Account(*names), close_plan(plan_id="exit"))  # type: ignore[arg-type]
     assert [order.client_order_id for order in found] == [client_order_id("exit", n) for n in (0, 2, 11)]
+
+
+class Refusing(Account):
+    """Answers every query with one error."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__()
+        self._code = code
+
+    async def order(self, symbol: str, name: str) -> OrderState | None:
+        body = encode({"code": self._code, "msg": "as it is"})
+        raise ExchangeRefused("GET /fapi/v1/order", Reply(400, {}, body))
+
+
+async def test_a_symbol_that_no_request_may_name_has_no_orders() -> None:
+    assert await orders_of_plan(Refusing(-1121), close_plan(plan_id="exit")) == []  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("code", [-1000, -1003, -1021, -2015, -9999])
+async def test_a_query_that_was_not_answered_says_nothing_of_orders(code: int) -> None:
+    with pytest.raises(ExchangeRefused):
+        await orders_of_plan(Refusing(code), plan(plan_id="open"))  # type: ignore[arg-type]
 
 
 async def test_an_open_is_known_by_its_only_order() -> None:
