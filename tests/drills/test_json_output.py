@@ -64,7 +64,7 @@ async def test_every_answer_is_json_alone(running: House, tmp_path: Path) -> Non
     for words in ANSWERING:
         said, complained = await answer(words, environment)
         assert decode(said) is not None, words
-        assert complained == "", words
+        assert "Traceback" not in complained, words  # what is logged beside the answer stands there
 
 
 @pytest.mark.parametrize("words", [["bsc", "status"], ["bsc", "audit"]], ids=" ".join)

@@ -57,7 +57,7 @@ async def test_positions_shows_both_views_and_the_distance_to_the_limits(desk: H
 
 async def test_a_difference_ends_with_1_and_a_missing_redis_is_no_difference(desk: House) -> None:
     await desk.open("XRPUSDT", qty=20)
-    await desk.redis.hset("quantum:position:ledger:XRPUSDT", "position_amt", "35")
+    await spoil_ledger(desk)
     found = await run("positions")
     assert found.exit_code == 1
     assert "-15" in found.output
@@ -207,16 +207,18 @@ async def keep_status(desk: House) -> None:
     await desk.redis.set(desk.keys.engine_status, raw, px=60_000)
 
 
-async def _wrong_ledger(desk: House) -> None:
+async def spoil_ledger(desk: House) -> None:
+    """Write a wrong amount after the engine has compared for the last time, or it would put it right."""
     ledger = desk.app._joined.rooms.ledger  # type: ignore[union-attr]
-    await desk.app._upkeep.stop()  # type: ignore[union-attr]
-    await keep_status(desk)
-    await desk.redis.hset("quantum:position:ledger:XRPUSDT", "position_amt", "35")
 
     async def knows_better() -> bool:  # the result stands on the stream a moment before the fill in memory
         return ledger[Leg("XRPUSDT")].position_amt == 20
 
     await until(knows_better, 20, "the fill in the engine's own ledger")
+    await desk.app._joined.streams.stop()  # type: ignore[union-attr]
+    await desk.app._upkeep.stop()  # type: ignore[union-attr]
+    await keep_status(desk)
+    await desk.redis.hset("quantum:position:ledger:XRPUSDT", "position_amt", "35")
 
 
 async def _foreign(desk: House) -> None:
@@ -261,7 +263,7 @@ async def _lost_result(desk: House) -> None:
 
 BREAKS = {
     "lease": _other_holder,
-    "ledger": _wrong_ledger,
+    "ledger": spoil_ledger,
     "foreign": _foreign,
     "kill": _odd_kill,
     "bsc": _blind_bsc,
