@@ -132,7 +132,8 @@ class PlanRunner:
         if not delivery.redelivered or not self._rules.sends_orders:
             delivery.history = self._steps.look_back.at_first_sight(plan).history
             return None
-        return await self._adopted(delivery, delivery.delivered_ms + BLIND_EXIT_AFTER_S * 1000)
+        # from now, not from its delivery: a plan that waited for its turn has not been asked for yet
+        return await self._adopted(delivery, self._clock.now_ms() + BLIND_EXIT_AFTER_S * 1000)
 
     async def _made_sure(self, delivery: InHand, ending: Ending, lane: Lane) -> Ending:
         """Let a redelivered plan end without an order only once the exchange has said that it has none.
