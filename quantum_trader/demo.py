@@ -169,11 +169,13 @@ class Demo:
     async def _rotation(self) -> None:
         self._move("ETHUSDT", "1.02")
         self._say("ETH rises by 2 %, against the short. A better plan comes, but all three slots are taken.")
+        await self._until_read(self._clock.now_ms())
         result = await self._plan("better", CANDIDATE, "BUY", "0.90")
         self._expect(result, "FILLED", "filled")
         event = await self._event(self._keys.governor_events, "ROTATION_COMPLETE")
         self.seen.rotations += event["outcome"].startswith("FILLED")
-        self._say("  ↻ a rotation: the weakest position, ETHUSDT, was closed, and once the exchange")
+        weakest = event["close_symbol"]
+        self._say(f"  ↻ a rotation: the weakest position, {weakest}, was closed, and once the exchange")
         self._say(f"    showed it flat, {CANDIDATE} was judged again and opened in its place.")
 
     async def _crash(self) -> None:
@@ -256,6 +258,17 @@ class Demo:
         async with asyncio.timeout(PATIENCE_S):
             while symbol not in self._cooling:
                 await self._clock.sleep(0.1)
+
+    async def _until_read(self, since_ms: int) -> None:
+        """Wait until the engine has read its positions after ``since_ms``: their losses are of then."""
+        async with asyncio.timeout(PATIENCE_S):
+            while self._positions_read_ms <= since_ms:
+                await self._clock.sleep(0.1)
+
+    @property
+    def _positions_read_ms(self) -> int:
+        positions = self._app.joined.rooms.account.positions if self._app.joined is not None else None
+        return positions.read_at_ms if positions is not None else 0
 
     @property
     def _cooling(self) -> frozenset[str]:

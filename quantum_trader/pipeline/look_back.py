@@ -63,7 +63,11 @@ class LookBack:
     def is_worth_asking(self, plan: Plan, age_ms_max: int) -> bool:
         """Whether the exchange is asked for a plan that is older than ``age_ms_max`` now."""
         age_ms = self._clock.now_ms() - plan.issued_at_ms
-        return age_ms <= age_ms_max + ASKED_AFTER_EXPIRY_MS or self._sent_ms(plan) is not None
+        return age_ms <= age_ms_max + ASKED_AFTER_EXPIRY_MS or self.has_sent(plan)
+
+    def has_sent(self, plan: Plan) -> bool:
+        """Whether ``state_dir`` says that an order of the plan was sent."""
+        return self._sent_ms(plan) is not None
 
     async def at_the_exchange(self, plan: Plan, until_ms: float) -> Seen:
         """Ask the exchange, until ``until_ms`` (wall time; may be infinite) where it does not answer."""

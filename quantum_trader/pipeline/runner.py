@@ -136,11 +136,14 @@ class PlanRunner:
         return await self._adopted(delivery, self._clock.now_ms() + BLIND_EXIT_AFTER_S * 1000)
 
     async def _made_sure(self, delivery: InHand, ending: Ending, lane: Lane) -> Ending:
-        """Let a redelivered plan end without an order only once the exchange has said that it has none.
+        """Deny a redelivered plan whose order was sent only once the exchange has said that it has none.
 
-        It may have been filled in a former life: that a gate denies it now makes nothing undone.
+        It may have been filled in a former life: that a gate denies it now makes nothing undone. Plans of
+        which ``state_dir`` knows no order do not wait: a backlog would use up the weight that exits need.
         """
         if ending.fate is not None or delivery.history is not None or not self._rules.sends_orders:
+            return ending
+        if not self._steps.look_back.has_sent(delivery.plan):
             return ending
         lane.release()  # whatever else is to happen on the symbol does not wait for the answer
         return await self._adopted(delivery, math.inf) or ending
@@ -163,7 +166,9 @@ class PlanRunner:
         plan = delivery.plan
         asks = delivery.redelivered and self._rules.sends_orders
         if asks and self._steps.look_back.is_worth_asking(plan, limit_ms):
-            expired = await self._adopted(delivery, math.inf) or expired
+            patient = self._steps.look_back.has_sent(plan)
+            until_ms = math.inf if patient else self._clock.now_ms() + BLIND_EXIT_AFTER_S * 1000
+            expired = await self._adopted(delivery, until_ms) or expired
         return await self._steps.settler.end(plan, expired)
 
     def _expired(self, delivery: InHand, limit_ms: int, *, is_exit: bool) -> Ending | None:
