@@ -132,8 +132,7 @@ class PlanRunner:
         if not delivery.redelivered or not self._rules.sends_orders:
             delivery.history = self._steps.look_back.at_first_sight(plan).history
             return None
-        # from now, not from its delivery: a plan that waited for its turn has not been asked for yet
-        return await self._adopted(delivery, self._clock.now_ms() + BLIND_EXIT_AFTER_S * 1000)
+        return await self._adopted(delivery, delivery.delivered_ms + BLIND_EXIT_AFTER_S * 1000)
 
     async def _made_sure(self, delivery: InHand, ending: Ending, lane: Lane) -> Ending:
         """Deny a redelivered plan whose order was sent only once the exchange has said that it has none.
@@ -167,7 +166,7 @@ class PlanRunner:
         asks = delivery.redelivered and self._rules.sends_orders
         if asks and self._steps.look_back.is_worth_asking(plan, limit_ms):
             patient = self._steps.look_back.has_sent(plan)
-            until_ms = math.inf if patient else self._clock.now_ms() + BLIND_EXIT_AFTER_S * 1000
+            until_ms = math.inf if patient else delivery.delivered_ms + BLIND_EXIT_AFTER_S * 1000
             expired = await self._adopted(delivery, until_ms) or expired
         return await self._steps.settler.end(plan, expired)
 
