@@ -10,12 +10,19 @@ from pathlib import Path
 
 import pytest
 
+from quantum_trader import log
 from quantum_trader.domain.clock import SystemClock
 from quantum_trader.stores.connection import Database
 from quantum_trader.stores.embedded import EmbeddedServer
 from quantum_trader.stores.keys import Keys
 
 os.environ.setdefault("QT_HTTP__PORT", "0")  # engines that tests start never meet on one port
+
+
+@pytest.fixture(autouse=True)
+def _usual_log_level() -> None:
+    """A command that a test before ran in this process may have asked for less."""
+    log.set_level("info")
 
 
 class _Loop:
