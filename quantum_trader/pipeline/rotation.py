@@ -137,9 +137,8 @@ class RotationSaga:
         if plan is None:
             await self._end(rotation, {"event": "ROTATION_COMPLETE", "outcome": "ended before the restart"})
             return None
-        self._take(
-            rotation
-        )  # not before its plan is at hand: what nobody sees through would block all others
+        # not before its plan is at hand: what nobody sees through would block all others
+        self._take(rotation)
         log.warning("rotation_resumed", **rotation.as_record())
         return rotation, plan
 

@@ -65,7 +65,7 @@ EXECUTED_AND_LOST = [
 
 
 @pytest.mark.parametrize(("kind", "rule"), EXECUTED_AND_LOST)
-async def test_inc_06_07_10_an_executed_order_with_a_lost_reply_is_found_not_resent(
+async def test_inc_06_inc_07_inc_10_an_executed_order_with_a_lost_reply_is_found(
     running: House, kind: FaultKind, rule: dict[str, Any]
 ) -> None:
     running.spoil_order(kind, **rule)
