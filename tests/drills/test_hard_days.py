@@ -187,7 +187,7 @@ async def test_inc_86_during_a_ban_nothing_is_sent_and_afterwards_all_goes_on(ru
 
 
 @pytest.mark.parametrize("times", [1, 2])
-async def test_inc_30_inc_89_what_stands_in_the_way_of_an_exit_is_cancelled(running: House, times: int) -> None:
+async def test_inc_30_inc_89_what_stands_in_an_exits_way_is_cancelled(running: House, times: int) -> None:
     await running.open("XRPUSDT", qty=20)
     await _rest_orders(running)
     running.spoil_order(FaultKind.STATUS_BEFORE, status=400, body=OBSTRUCTED, count=times)
