@@ -27,6 +27,7 @@ from quantum_trader.exchange.simulator.synthetic import Tape
 
 ROWS_MAX: Final = 200_000
 HISTORY_ROWS: Final = 1000
+HISTORY_MS: Final = 5 * DAY_MS  # whole days; a regime needs 100 closed hours (SPEC 6.2), or nothing opens
 _SYMBOL: Final = re.compile(r"[0-9A-Z]+?USDT")
 _KLINE_COLUMNS: Final = ("open_time", "open", "high", "low", "close", "volume")
 _PPM: Final = 1_000_000
@@ -83,9 +84,13 @@ class CandleTape:
 
     @property
     def start_ms(self) -> int:
-        """Tape time with some history behind it, where playing should begin."""
+        """Tape time with some history behind it, where playing should begin.
+
+        Of a file that is shorter than ``HISTORY_MS`` the history runs to and fro, as its future does.
+        """
         reels = self._reels.values()
-        return max(min(HISTORY_ROWS, len(r.premiums) // 2) * r.base_ms for r in reels)
+        rows_ms = max(min(HISTORY_ROWS, len(r.premiums) // 2) * r.base_ms for r in reels)
+        return max(rows_ms, HISTORY_MS)
 
     def levels_ms(self, symbol: str) -> Sequence[int]:
         """Widths of candles that ``bar`` serves for ``symbol``, widest first."""

@@ -30,6 +30,20 @@ def market(**changes: Any) -> Market:
     return build_market(SimulatorSettings(**changes), NOW_MS)
 
 
+@pytest.mark.parametrize("hour", [0, 3, 12, 23])
+def test_candles_of_a_file_begin_with_the_hundred_hours_that_a_regime_needs(
+    tmp_path: Path, hour: int
+) -> None:
+    path = write_klines(tmp_path / "SOLUSDT-1h.json", hours(166))
+    midnight_ms = NOW_MS // 86_400_000 * 86_400_000
+    start_ms = midnight_ms + hour * 3_600_000 + 1
+    played = build_market(SimulatorSettings(klines=(path,)), start_ms)
+    closed = [
+        row for row in played.klines("SOLUSDT", "1h", start_ms, 200, NO_WINDOW) if row.end_ms <= start_ms
+    ]
+    assert len(closed) >= 100
+
+
 def test_the_same_seed_gives_the_same_prices_in_any_order_of_asking() -> None:
     first, second = market(seed=7), market(seed=7)
     times = [NOW_MS + step * 977 for step in range(200)]
