@@ -15,7 +15,8 @@ import pytest
 import structlog
 from click.testing import CliRunner, Result
 from structlog.testing import capture_logs
-from support.house import KEY, SECRET, House, exchange, house, said, until
+from support.commands import run
+from support.house import KEY, SECRET, House, exchange, house, until
 
 from quantum_trader.cli import main
 from quantum_trader.gates import GateTables
@@ -32,16 +33,6 @@ def on_the_house(running: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("QT_EXCHANGE__REST_URL", running.url)
     monkeypatch.setenv("QT_SYMBOLS", "XRPUSDT,ADAUSDT")
     return running
-
-
-async def run(*words: str) -> Result:
-    """Run a command in a thread of its own, as it has an event loop of its own."""
-    return await asyncio.to_thread(CliRunner().invoke, main, list(words))
-
-
-def last_line(told: Result) -> str:
-    """The command's own line: the engine in this process logs to the same stdout."""
-    return told.output.splitlines()[-1]
 
 
 async def start(state_dir: Path, **environment: str) -> tuple[int, str]:
@@ -63,7 +54,7 @@ async def test_submit_and_wait_prints_the_whole_story(on_the_house: House) -> No
     assert "FILLED: filled" in told.output
     assert "✓ fund_caps" in told.output
     refused = await run("submit", "--symbol", "XRPUSDT", "--side", "BUY", "--qty", "20", "--wait", "--json")
-    assert decode(last_line(refused))["reason"] == "position_exists_add_denied"
+    assert decode(refused.stdout)["reason"] == "position_exists_add_denied"
 
 
 async def test_why_explains_a_plan_and_a_symbol_after_the_streams_are_gone(on_the_house: House) -> None:
@@ -78,7 +69,7 @@ async def test_why_explains_a_plan_and_a_symbol_after_the_streams_are_gone(on_th
         told = await explained()
     assert "asked-about: BUY 20 XRPUSDT" in told.output
     by_symbol = await run("why", "XRPUSDT", "--json")
-    assert [row["plan_id"] for row in decode(last_line(by_symbol))["decisions"]] == ["asked-about"]
+    assert [row["plan_id"] for row in decode(by_symbol.stdout)["decisions"]] == ["asked-about"]
     unknown = await run("why", "nobody")
     assert unknown.exit_code == 1
     assert "nothing is known" in unknown.output
@@ -89,7 +80,7 @@ async def test_status_tells_a_working_engine_from_none(
 ) -> None:
     works = await run("status", "--json")
     assert works.exit_code == 0
-    assert decode(last_line(works))["ready"] is True
+    assert decode(works.stdout)["ready"] is True
     monkeypatch.setenv("QT_STATE_DIR", "/nonexistent/state")
     for words in (["status"], ["submit", "--symbol", "XRPUSDT", "--side", "BUY", "--qty", "1"]):
         gone = await run(*words)
@@ -99,7 +90,7 @@ async def test_status_tells_a_working_engine_from_none(
 
 async def test_status_says_whether_the_watchdog_sees_and_since_when(on_the_house: House) -> None:
     async def reported() -> Any:
-        told = decode(last_line(await run("status", "--json")))
+        told = decode((await run("status", "--json")).stdout)
         return told["bsc"] if told["bsc"]["last_good_poll_ms"] else None
 
     bsc = await until(reported, 20, "BSC in the status")
@@ -115,7 +106,7 @@ async def test_status_says_when_the_watchdog_does_not_report(
 ) -> None:
     monkeypatch.setenv("QT_STATE_DIR", str(tmp_path))
     async with house(tmp_path, bsc={"enabled": False}):
-        told = decode(last_line(await run("status", "--json")))
+        told = decode((await run("status", "--json")).stdout)
         nothing = {"state": None, "authority": None, "days_left": None, "last_good_poll_ms": None}
         assert told["bsc"] == nothing
         assert re.search(r"BSC +DOES NOT REPORT", (await run("status")).output)
@@ -125,7 +116,7 @@ async def test_arm_clears_a_disarm_with_a_reason(on_the_house: House) -> None:
     await on_the_house.redis.set("quantum:safety:disarmed", '{"reason": "drill"}')
     assert (await on_the_house.open())["reason"] == "disarmed"
     assert (await run("arm")).exit_code == 2
-    assert said((await run("arm", "--reason", "looked at it")).output) == "armed"
+    assert (await run("arm", "--reason", "looked at it")).output.strip() == "armed"
     assert (await on_the_house.open())["decision"] == "FILLED"
     assert (await on_the_house.events("ARMED"))[0]["reason"] == "looked at it"
 
@@ -334,7 +325,7 @@ async def test_submit_carries_every_field_that_a_plan_may_have(on_the_house: Hou
     words = "submit --symbol XRPUSDT --side BUY --qty 20 --plan-id full --confidence 0.7 --kill-score 0.2"
     more = "--leverage 5 --timestamp 1 --wait --json"
     told = await run(*words.split(), *more.split())
-    assert decode(last_line(told))["decision"] == "EXPIRED"  # it was thought of in 1970
+    assert decode(told.stdout)["decision"] == "EXPIRED"  # it was thought of in 1970
     (_, fields), *_ = await on_the_house.redis.xrevrange(on_the_house.keys.plans, count=1)
     assert {name.decode(): value.decode() for name, value in fields.items()}.items() >= {
         "confidence": "0.7",
@@ -364,14 +355,14 @@ async def test_doctor_with_a_stopped_engine_does_not_say_that_all_is_fine(
     told = await run("doctor")
     assert "? engine" in told.output
     assert "could not be checked" in told.output.splitlines()[-1]
-    checks = {check["name"]: check for check in decode(said((await run("doctor", "--json")).output))}
+    checks = {check["name"]: check for check in decode((await run("doctor", "--json")).stdout)}
     assert checks["engine"]["fine"] is None
     assert "quantum-trader run" in checks["engine"]["cure"]
 
 
 async def test_doctor_sees_a_second_engine_and_high_leverage(on_the_house: House) -> None:
     account = on_the_house.app._joined.account  # type: ignore[union-attr]
-    checks = {check["name"]: check for check in decode(last_line(await run("doctor", "--json")))}
+    checks = {check["name"]: check for check in decode((await run("doctor", "--json")).stdout)}
     assert checks["second engine"]["fine"] is True
     assert checks["leverage"]["fine"] in (True, None)
     assert checks["policy"]["fine"] is True

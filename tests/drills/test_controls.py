@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
+from support.commands import run
 from support.house import NO_STREAMS, House, engine, exchange, house, trace_of, until
 
-from quantum_trader.cli import main
 from quantum_trader.domain.clock import SystemClock
 from quantum_trader.domain.trading import Leg
 from quantum_trader.exchange.simulator import FaultKind
@@ -121,7 +120,7 @@ async def test_inc_41_looking_at_the_engine_never_clears_a_stop(
     monkeypatch.setenv("QT_MODE", "testnet")
     monkeypatch.setenv("QT_EXCHANGE__REST_URL", running.url)
     for looking in (["status"], ["doctor"], ["why", "XRPUSDT"], ["config", "show"]):
-        await running.cli(main, looking, CliRunner())
+        await run(*looking)
     joined = running.app._joined
     assert joined is not None
     await Housekeeping(running.app.config, joined, running.app._clock).write_status()

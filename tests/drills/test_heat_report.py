@@ -7,10 +7,9 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
-from support.house import engine, exchange, said
+from support.commands import run
+from support.house import engine, exchange
 
-from quantum_trader.cli.heat import command
 from quantum_trader.producers.heat_report import report_of
 from quantum_trader.stores.harvest import calibrated_entries
 from quantum_trader.stores.keys import Keys
@@ -57,17 +56,16 @@ async def test_the_command_reports_on_a_running_engine(
     async with exchange() as (venue, url), engine(state, venue, url) as running:
         for name, value in {"MODE": "testnet", "STATE_DIR": str(state), "EXCHANGE__REST_URL": url}.items():
             monkeypatch.setenv(f"QT_{name}", value)
-        runner = CliRunner()
-        nothing = await running.cli(command, ["report"], runner)
+        nothing = await run("heat", "report")
         assert nothing.exit_code == 0
         assert "No proposal" in nothing.output
         for entry in (ENTRY, PASSED):
             await running.redis.xadd(running.keys.harvest_calibrated, entry)
-        told = await running.cli(command, ["report"], runner)
+        told = await run("heat", "report")
         assert told.exit_code == 0, told.output
         assert "Made smaller: 1" in told.output
         assert "FULL_CLOSE_PROPOSED would have become PARTIAL_25" in told.output
-        found = json.loads(said((await running.cli(command, ["report", "--json"], runner)).output))
+        found = json.loads((await run("heat", "report", "--json")).stdout)
         assert (found["proposals"], found["downgraded"]) == (2, 1)
         change = found["changes"][0]
         assert Decimal(found["pnl_difference_usdt"]) == -30 * (Decimal(change["mark_now"]) - 2)

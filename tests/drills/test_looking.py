@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
-from support.house import House, house, said, until
+from support.commands import run
+from support.house import House, house, until
 
-from quantum_trader.cli import main
 from quantum_trader.domain.trading import Leg
 from quantum_trader.stores.codec import decode, encode
 
@@ -28,12 +27,8 @@ async def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
         yield running
 
 
-async def run(*words: str) -> Result:
-    return await asyncio.to_thread(CliRunner().invoke, main, list(words))
-
-
 async def told(*words: str) -> Any:
-    return decode((await run(*words, "--json")).output.splitlines()[-1])
+    return decode((await run(*words, "--json")).stdout)
 
 
 # -- positions
@@ -73,7 +68,7 @@ async def test_a_difference_ends_with_1_and_a_missing_redis_is_no_difference(des
 
 
 async def test_latches_shows_each_stop_with_its_time_and_its_cure(desk: House) -> None:
-    assert said((await run("latches")).output) == "no stop is set"
+    assert (await run("latches")).output.strip() == "no stop is set"
     await desk.redis.set("quantum:kill", "opens")
     await desk.redis.set("quantum:safety:cooldown_symbol:XRPUSDT", "1", ex=200)
     rows = {row["name"]: row for row in await told("latches")}
@@ -88,7 +83,7 @@ async def test_a_cleared_cooldown_lets_the_next_plan_through_and_is_published(de
     assert (await desk.open("XRPUSDT"))["reason"] == "cooldown_symbol"
     assert (await run("latches", "clear", "cooldown_symbol:XRPUSDT")).exit_code == 2
     cleared = await run("latches", "clear", "cooldown_symbol:xrpusdt", "--reason", "margin added")
-    assert cleared.output.strip().splitlines()[-1] == "cleared cooldown_symbol:xrpusdt"
+    assert cleared.output.strip() == "cleared cooldown_symbol:xrpusdt"
     assert (await desk.open("XRPUSDT"))["decision"] == "FILLED"
     (event,) = await desk.events("LATCH_CLEARED")
     assert event["reason"] == "margin added"
@@ -167,12 +162,12 @@ async def test_inc_83_plans_that_nobody_settles_are_seen(desk: House) -> None:
 async def test_a_good_house_keeps_every_promise(desk: House) -> None:
     await desk.open("XRPUSDT", qty=20)
     await desk.close("XRPUSDT")
-    monkeypatched = await run("verify", "--json")
-    checks = {check["name"]: check for check in decode(monkeypatched.output.splitlines()[-1])}
+    verified = await run("verify", "--json")
+    checks = {check["name"]: check for check in decode(verified.stdout)}
     assert len(checks) == PROMISES
     broken = [check for check in checks.values() if check["fine"] is not True]
     assert [check["name"] for check in broken] == ["config"], broken  # the drill's engine came from no file
-    assert monkeypatched.exit_code == 1
+    assert verified.exit_code == 1
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
-from support.house import House, exchange, house, said, signed
+from support.commands import run
+from support.house import House, exchange, house, signed
 
-from quantum_trader.cli import main
 from quantum_trader.exchange.simulator import EmbeddedExchange, FaultKind, FaultRule
 from quantum_trader.stores.codec import decode
 
@@ -60,10 +59,6 @@ async def desk(environment: None, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
         yield Desk(venue, url)
 
 
-async def run(*words: str) -> Result:
-    return await asyncio.to_thread(CliRunner().invoke, main, list(words))
-
-
 async def test_inc_33_flatten_closes_everything_without_redis_and_without_an_engine(desk: Desk) -> None:
     await desk.order("XRPUSDT", "BUY", "100")
     await desk.order("ADAUSDT", "SELL", "150")
@@ -92,7 +87,7 @@ async def test_close_takes_one_symbol_and_leaves_the_others(desk: Desk) -> None:
     await desk.order("ADAUSDT", "SELL", "150")
     told = await run("close", "xrpusdt", "--json")
     assert told.exit_code == 0, told.output
-    (row,) = decode(said(told.output))["positions"]
+    (row,) = decode(told.stdout)["positions"]
     assert (row["symbol"], row["closed"], row["filled_qty"], row["left"]) == ("XRPUSDT", True, "100", "0")
     assert list(await desk.held()) == ["ADAUSDT"]
     nothing = await run("close", "XRPUSDT")

@@ -13,11 +13,10 @@ from typing import Any
 
 import pytest
 import redis.asyncio as redis
-from click.testing import CliRunner, Result
+from support.commands import run
 from support.house import EXCHANGE_QUICK, SYMBOLS, WIDE_GATES, House, exchange, until
 
 from quantum_trader.app import App
-from quantum_trader.cli import main
 from quantum_trader.config import load_config
 from quantum_trader.stores.address import embedded_url
 from quantum_trader.stores.codec import decode, encode
@@ -79,10 +78,6 @@ async def edited(tmp_path: Path) -> AsyncIterator[Edited]:
 async def engine(tmp_path: Path) -> AsyncIterator[Edited]:
     async with edited(tmp_path) as running:
         yield running
-
-
-async def run(*words: str) -> Result:
-    return await asyncio.to_thread(CliRunner().invoke, main, list(words))
 
 
 async def test_a_lower_cap_holds_from_the_next_plan_on_and_the_event_says_what_changed(

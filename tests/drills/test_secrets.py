@@ -11,12 +11,11 @@ from pathlib import Path
 
 import pytest
 import structlog
-from click.testing import CliRunner
+from support.commands import run
 from support.house import KEY, SECRET, House, exchange
 
 from quantum_trader import log
 from quantum_trader.app import App, RedisUnreachable
-from quantum_trader.cli import main
 from quantum_trader.config import Config
 
 PASSWORD = "redis-hunter22"
@@ -70,7 +69,7 @@ def secrets_in(text: str) -> list[str]:
 @pytest.mark.parametrize("words", READING, ids=" ".join)
 async def test_no_command_prints_a_secret(on_the_house: House, words: list[str]) -> None:
     await on_the_house.open("XRPUSDT", plan_id="told")
-    told = await asyncio.to_thread(CliRunner().invoke, main, words)
+    told = await run(*words)
     assert told.exit_code in (0, 1), told.output
     assert told.output
     assert secrets_in(told.output) == []
@@ -91,7 +90,7 @@ async def test_no_refusal_prints_one_either(
         monkeypatch.setenv("BINANCE_TESTNET_API_KEY", "wrong-" + KEY)
         monkeypatch.setenv("QT_REDIS__URL", f"redis://user:{PASSWORD}@127.0.0.1:9")
         monkeypatch.setenv("QT_ALERTS__URLS", ALERT)
-        told = await asyncio.to_thread(CliRunner().invoke, main, words)
+        told = await run(*words)
         assert not isinstance(told.exception, Exception), told.exception
         assert secrets_in(told.output) == [], told.output
 
@@ -133,7 +132,7 @@ async def test_a_password_in_the_query_of_the_redis_url_is_hidden_like_any_other
 ) -> None:
     query = f"?username=default&password={PASSWORD}"
     monkeypatch.setenv("QT_REDIS__URL", f"{valkey_url}{query}")
-    shown = await asyncio.to_thread(CliRunner().invoke, main, ["config", "show", "--json"])
+    shown = await run("config", "show", "--json")
     assert f"{valkey_url}?username=default&password=[redacted]" in shown.output
     log.set_up("info", "json")
     monkeypatch.setattr(

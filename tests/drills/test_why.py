@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from support.commands import run
 from support.house import House, house, until
 
-from quantum_trader.cli import main
 from quantum_trader.stores.archive import archived_since
 from quantum_trader.stores.codec import decode
 
@@ -27,17 +25,13 @@ def point_at(running: House, state_dir: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("QT_EXCHANGE__REST_URL", running.url)
 
 
-async def run(*words: str) -> Result:
-    return await asyncio.to_thread(CliRunner().invoke, main, list(words))
-
-
 async def answer(*words: str) -> dict[str, Any]:
     """Ask until the engine has answered; on a loaded machine its status may be late once."""
 
     async def answered() -> dict[str, Any] | None:
         told = await run("why", *words, "--json")
         assert told.exit_code == 0, told.output
-        story: dict[str, Any] = decode(told.output.splitlines()[-1])
+        story: dict[str, Any] = decode(told.stdout)
         is_there = story["engine"] == "ready" if not words else story["now"] is not None
         return story if is_there else None
 

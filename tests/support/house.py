@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import hmac
 import itertools
-import re
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -153,10 +152,6 @@ class House:
         method, path = ("WS", "order.place") if over_ws else ("POST", "/fapi/v1/order")
         self.fault(kind, method=method, path=path, **rule)
 
-    async def cli(self, command: Any, words: list[str], runner: Any) -> Any:
-        """Run a command in a thread of its own, as it has an event loop of its own; returns its result."""
-        return await asyncio.to_thread(runner.invoke, command, words)
-
     async def until_live(self) -> None:
         """Wait until every stream that the engine keeps is live."""
 
@@ -299,14 +294,6 @@ async def unwatch(running: House) -> None:
     watch._recent.clear()
     watch._asked = None
     await asyncio.sleep(0.3)  # the read under way was asked for before, and has its end
-
-
-LOG_LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \[")
-
-
-def said(output: str) -> str:
-    """Return what a command printed, without what an engine in the same process logged meanwhile."""
-    return "\n".join(line for line in output.splitlines() if not LOG_LINE.match(line)).strip()
 
 
 def trace_of(result: Mapping[str, str]) -> dict[str, Any]:

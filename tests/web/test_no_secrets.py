@@ -1,16 +1,14 @@
 """No secret in any answer, error, metric, page or log line (SPEC 12, 13)."""
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
-from click.testing import CliRunner
 from support.alert_sink import alert_sink
+from support.commands import run
 from support.house import KEY, SECRET, house, until
 
-from quantum_trader.cli.alerts import command as alerts_command
 from quantum_trader.web.api import PARTS
 
 pytestmark = [pytest.mark.drill, pytest.mark.usefixtures("account")]
@@ -68,13 +66,13 @@ async def test_the_test_command_sends_to_every_address_and_shows_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    empty = CliRunner().invoke(alerts_command, ["test"])
+    empty = await run("alerts", "test")
     assert empty.exit_code == 1
     assert "QT_ALERTS__URLS" in empty.output
     async with alert_sink() as good, alert_sink() as bad:
         bad.broken = True
         monkeypatch.setenv("QT_ALERTS__URLS", f"{good.url} {bad.url}")
-        told = await asyncio.to_thread(CliRunner().invoke, alerts_command, ["test"])
+        told = await run("alerts", "test")
     assert told.exit_code == 1
     assert told.output.splitlines() == ["1 (json): accepted", "2 (json): the address did not accept it"]
     assert "sink-secret" not in told.output
