@@ -169,11 +169,13 @@ class ClaimStep:
         if intention.side is None:
             raise AssertionError(f"plan {plan.plan_id} was allowed without a side")
         positions = self._rooms.account.positions
+        number = self._first_number(plan.plan_id) if decision.is_exit else 0
         order = StoredOrder(
             leg=intention.leg,
             side=intention.side,
             quantity=quantity,
-            client_order_id=client_order_id(plan.plan_id),
+            client_order_id=client_order_id(plan.plan_id, number),
+            number=number,
             timestamp_ms=self._rooms.server_clock.signing_time_ms(),
             position_amt=positions.value.amount(intention.leg) if positions is not None else None,
         )
@@ -186,11 +188,19 @@ class ClaimStep:
             effect=intention.effect or "",
             asked=decision.quantity or quantity,
             order=order,
+            settled_orders=[client_order_id(plan.plan_id, former) for former in range(number)],
             token=self._rooms.lease.token,
             config_hash=decision.config_hash,
             decided_at_ms=decision.decided_at_ms,
             verdicts=[verdict.as_record() for verdict in decision.verdicts],
         )
+
+    def _first_number(self, plan_id: str) -> int:
+        """Return the first number whose id names no order of a former life: by its id each is found again."""
+        number = 0
+        while self._rooms.sent_orders_ms.get(client_order_id(plan_id, number)) is not None:
+            number += 1
+        return number
 
 
 def _compared(limits: OpenLimits, refusal: Refusal) -> dict[str, Any]:

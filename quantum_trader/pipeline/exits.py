@@ -197,8 +197,9 @@ class ExitSender:
             number=number,
             position_amt=positions.value.amount(before.leg) if positions is not None else None,
         )
-        settled = [order.client_order_id for order in progress.orders]
-        amended = await self._claims.amend(progress.grant, next_order, settled)
+        known = progress.grant.record.settled_orders
+        settled = dict.fromkeys([*known, *(order.client_order_id for order in progress.orders)])
+        amended = await self._claims.amend(progress.grant, next_order, list(settled))
         if isinstance(amended, Refusal):
             progress.last_trouble = f"{amended.gate}: {amended.reason}"
             return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
@@ -67,3 +67,13 @@ def fate_of_order(order: OrderState, attempts: list[dict[str, Any]]) -> Fate:
     if order.status is OrderStatus.FILLED:
         return Fate(Ended.FILLED, Reason.FILLED.value, orders=(order,), attempts=attempts)
     return Fate(Ended.PARTIALLY_FILLED, Reason.PARTIALLY_FILLED.value, orders=(order,), attempts=attempts)
+
+
+def with_former_orders(fate: Fate, former: Sequence[OrderState], attempts: list[dict[str, Any]]) -> Fate:
+    """Return an exit's ``fate`` with its orders of a former life, which ``attempts`` tell of (INC-17)."""
+    told = replace(fate, orders=(*former, *fate.orders), attempts=[*attempts, *fate.attempts])
+    if filled_quantity(former) == 0:
+        return told
+    if fate.ended in (Ended.FILLED, Ended.SKIPPED):
+        return replace(told, ended=Ended.FILLED, reason=Reason.FILLED.value, error="")
+    return replace(told, ended=Ended.PARTIALLY_FILLED, reason=Reason.PARTIALLY_FILLED.value)

@@ -15,12 +15,13 @@ import structlog
 
 from quantum_trader.domain.case import Case
 from quantum_trader.domain.clock import Clock
+from quantum_trader.domain.order import OrderState
 from quantum_trader.domain.plan import Plan
 from quantum_trader.domain.reasons import Reason
 from quantum_trader.domain.result import Ended
 from quantum_trader.pipeline.claim import Grant
 from quantum_trader.pipeline.evidence import Rooms, gather_account
-from quantum_trader.pipeline.fate import Fate, fate_of_order
+from quantum_trader.pipeline.fate import Fate, fate_of_order, with_former_orders
 from quantum_trader.pipeline.judging import (
     BLIND_EXIT_AFTER_S,
     InHand,
@@ -82,7 +83,7 @@ class PlanRunner:
         async with self.lanes.hold(plan.symbol, wait_s) as lane:
             ending = await self._look_back(delivery) or await self._judge.judge_and_claim(delivery, lane)
             if isinstance(ending, Grant):
-                await self._send_and_settle(ending, plan, lane)
+                await self._send_and_settle(ending, delivery, lane)
                 return None
             if ending.reason == Reason.DUPLICATE.value:
                 return NotSettled("duplicate", ending.error)
@@ -117,7 +118,7 @@ class PlanRunner:
             known = await self._look_back(delivery) or ending
             outcome = known or await self._judge.judge_and_claim(delivery, lane)
             if isinstance(outcome, Grant):
-                fate = await self._send_and_settle(outcome, plan, lane)
+                fate = await self._send_and_settle(outcome, delivery, lane)
                 return f"{fate.ended}: {fate.reason}"
             outcome = await self._made_sure(delivery, outcome, lane)
             await self._steps.settler.end(plan, outcome, PARKED)
@@ -149,16 +150,21 @@ class PlanRunner:
 
     async def _adopted(self, delivery: InHand, until_ms: float) -> Ending | None:
         """Return the end of a plan whose orders the exchange has; None where it has none, or is silent."""
-        plan = delivery.plan
-        seen = await self._steps.look_back.at_the_exchange(plan, until_ms)
-        delivery.history = seen.history
-        if not seen.orders:
+        orders = await self._former_orders(delivery, until_ms)
+        if not orders:
             return None
-        log.warning("order_adopted", plan_id=plan.plan_id, order_id=seen.orders[-1].order_id)
-        orders = [await self._steps.follow(order) for order in seen.orders]
         fate = fate_of_order(orders[-1], [found_record(order) for order in orders])
         fate = replace(fate, orders=tuple(orders))
         return Ending(fate.ended, fate.reason, fate.gate, fate.error, fate=fate)
+
+    async def _former_orders(self, delivery: InHand, until_ms: float) -> list[OrderState]:
+        """Return the plan's orders that the exchange has, once they are final."""
+        plan = delivery.plan
+        seen = await self._steps.look_back.at_the_exchange(plan, until_ms)
+        delivery.history = seen.history
+        if seen.orders:
+            log.warning("order_adopted", plan_id=plan.plan_id, order_id=seen.orders[-1].order_id)
+        return [await self._steps.follow(order) for order in seen.orders]
 
     async def _end_expired(self, delivery: InHand, expired: Ending, limit_ms: int) -> NotSettled | None:
         """Write that a plan is too old, unless it was redelivered and has its order already."""
@@ -181,8 +187,9 @@ class PlanRunner:
         detail = f"{age_ms} ms old, at most {limit_ms} ms"
         return Ending(Ended.EXPIRED, Reason.EXPIRED.value, "intake", detail)
 
-    async def _send_and_settle(self, grant: Grant, plan: Plan, lane: Lane) -> Fate:
-        claimed_ms = self._clock.now_ms()
+    async def _send_and_settle(self, grant: Grant, delivery: InHand, lane: Lane) -> Fate:
+        plan, claimed_ms = delivery.plan, self._clock.now_ms()
+        went_out_blind = delivery.history is None and self._steps.look_back.has_sent(plan)
 
         async def outcome_unknown() -> None:
             log.warning(
@@ -192,8 +199,20 @@ class PlanRunner:
             lane.release()
 
         fate = await self._send(grant, claimed_ms, outcome_unknown)
+        if went_out_blind:
+            await self._unlock(grant)
+            lane.release()
+            fate = await self._with_former_orders(fate, delivery)
         await self.finish(grant, plan, fate, claimed_ms)
         return fate
+
+    async def _with_former_orders(self, fate: Fate, delivery: InHand) -> Fate:
+        """Add what an exit that was sent unchecked had done before: its one result tells of all of it."""
+        own = {order.order_id for order in fate.orders}
+        orders = [
+            order for order in await self._former_orders(delivery, math.inf) if order.order_id not in own
+        ]
+        return with_former_orders(fate, orders, [found_record(order) for order in orders])
 
     async def _send(
         self, grant: Grant, claimed_ms: int, outcome_unknown: Callable[[], Awaitable[None]]

@@ -41,6 +41,7 @@ class LiveAccount:
         self.reads_answered = 0
         self._last_mark_of: dict[Leg, int] = {}
         self._filled: dict[Leg, _Filled] = {}
+        self._changed_ms: dict[Leg, int] = {}  # when an order of ours was filled there last (exchange's time)
         self._doubts = 0
         self._doubts_settled = 0
         self.positions: Reading[Positions] | None = None
@@ -87,8 +88,9 @@ class LiveAccount:
         """Take over final orders of ours that were settled in ``epoch``: those that no reading shows."""
         self.positions_epoch = max(self.positions_epoch, epoch)
         for order in [order for order in orders if not self._shows_though_in_doubt(order)]:
-            if self._read_number <= mark or (epoch and self._is_flat(order.leg)):
+            if self._read_number <= mark or (epoch and self._lacks(order)):
                 self._apply_fill(order, mark)
+            self._changed_ms[order.leg] = max(order.update_time_ms, self._changed_ms.get(order.leg, 0))
 
     def _shows_though_in_doubt(self, order: OrderState) -> bool:
         """Whether a reading that may hold the fill, and could not be made again, is from after it.
@@ -100,9 +102,15 @@ class LiveAccount:
         held = self.positions.value.get(order.leg)
         return held is not None and held.update_time_ms >= order.update_time_ms
 
-    def _is_flat(self, leg: Leg) -> bool:
-        """Whether the last reading lacks the leg: after an open was filled, it answered from before."""
-        return self.positions is not None and leg not in self.positions.value
+    def _lacks(self, opened: OrderState) -> bool:
+        """Whether the last reading answered from before ``opened`` was filled: it does not know its leg.
+
+        Unless an order of ours was filled there since: while the open's outcome was unknown, an exit
+        may have closed what it had opened.
+        """
+        if self.positions is None or opened.leg in self.positions.value:
+            return False
+        return self._changed_ms.get(opened.leg, 0) < opened.update_time_ms
 
     def _apply_fill(self, order: OrderState, mark: int) -> None:
         self._last_mark_of[order.leg] = mark

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from support.house import NO_STREAMS, House, house, trace_of
+from support.house import NO_STREAMS, House, house, trace_of, until
 
+from quantum_trader.domain.order import client_order_id
+from quantum_trader.domain.plan import Plan
 from quantum_trader.exchange.simulator import FaultKind
+from quantum_trader.pipeline.intake import read_entry
 from quantum_trader.pipeline.rules import AgeLimits, Rules
 
 
@@ -130,6 +134,38 @@ async def test_inc_20_an_exit_waits_for_positions_and_then_goes_out_blind_as_ask
     result = await running.open("XRPUSDT", qty=20, side="SELL", reduceOnly="true", **action)
     assert (result["decision"], Decimal(result["filled_qty"])) == ("FILLED", 20)
     assert wire.orders[-1]["reduceOnly"] == "true"
+
+
+async def test_inc_17_a_redelivered_exit_that_went_out_unchecked_tells_of_its_former_order_too(
+    running: House,
+) -> None:
+    await running.open("XRPUSDT", qty=100)
+    former = await running.close(action="PARTIAL_25", plan_id="twice")
+    assert Decimal(former["filled_qty"]) == 25
+    keys, consumer = running.keys, running.app._joined.consumer  # type: ignore[union-attr]
+    (entry,) = [row for row in await running.redis.xrange(keys.plans) if row[1][b"plan_id"] == b"twice"]
+    plan = read_entry(entry[0].decode(), entry[1])
+    assert isinstance(plan, Plan)
+    await running.redis.delete(keys.processed("twice"), keys.plan("twice"))  # as a failover loses them
+    asked = {"method": "GET", "path": "/fapi/v1/order"}
+    running.fault(FaultKind.STATUS_BEFORE, preset="500_unknown", count=1000, **asked)
+    operator, wire = await consumer._stream.operator_state(), running.watch()
+    again = asyncio.create_task(consumer._runner.run(plan, operator, redelivered=True))
+
+    async def sent() -> bool:
+        return len(wire.orders) > 0
+
+    await until(sent, 30, "the exit that goes out unchecked")
+    running.venue.faults.clear()
+    await again
+    told = (await running.results())[-1]
+    assert (told["plan_id"], told["decision"], Decimal(told["filled_qty"])) == (
+        "twice",
+        "FILLED",
+        Decimal("43.7"),
+    )
+    names = [order["client_order_id"] for order in trace_of(told)["orders"]]
+    assert names == [client_order_id("twice", 0), client_order_id("twice", 1)]
 
 
 async def test_a_blind_exit_without_size_waits_up_to_its_age_limit_and_no_longer(running: House) -> None:

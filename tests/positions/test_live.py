@@ -203,6 +203,19 @@ async def test_a_filled_open_that_its_own_reading_lacks_is_there_all_the_same(
     assert amount_of(live) == Decimal("-0.4")
 
 
+async def test_an_open_whose_outcome_was_unknown_is_not_there_where_an_exit_has_closed_it_since(
+    account: tuple[LiveAccount, Reads, SetClock],
+) -> None:
+    live, reads, clock = account
+    before, opened = live.reads_answered, sold("0.4")
+    closed = replace(opened, side=Side.BUY, order_id=8, update_time_ms=opened.update_time_ms + 5_000)
+    reads.held = positions()
+    clock.at_ms = NOW_MS + 5_100
+    live.take_over([closed], await live.mark_settlement(before - 1), epoch=0)
+    live.take_over([opened], await live.mark_settlement(before - 1), epoch=1)
+    assert amount_of(live) == 0
+
+
 async def test_a_fill_that_a_reading_had_already_never_turns_a_hedge_leg_round(
     account: tuple[LiveAccount, Reads, SetClock],
 ) -> None:

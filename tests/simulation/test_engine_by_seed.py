@@ -14,7 +14,13 @@ from simulation.world.mutants import MUTANTS
 ROOT = Path(__file__).parents[2]
 PLANS = 120
 SEEDS = range(1, 25)
-BROKE_ONCE = (50001, 50016, 50056)  # with 500 plans: results that never came, fills counted twice or denied
+BROKE_ONCE = (
+    50001,
+    50004,
+    50016,
+    50056,
+    60129,
+)  # results that never came, fills counted twice or not told of
 QUICKLY_FOUND = ("resend_on_timeout", "new_is_filled", "claim_kept", "settled_twice", "rate_counted_late")
 
 TOLD_TWICE = """
