@@ -13,7 +13,8 @@ import redis
 
 BENCH = Path(__file__).resolve().parents[2] / "bench"
 sys.path.insert(0, str(BENCH))
-import run  # noqa: E402 -- programs of the bench are no package
+import micro  # noqa: E402 -- programs of the bench are no package
+import run  # noqa: E402
 from driver import Driver, closing, opening, too_large  # noqa: E402
 from subjects import Subject  # noqa: E402
 
@@ -35,6 +36,15 @@ def test_a_round_of_every_engine_gives_every_ratio(running: list[Subject]) -> No
     rows = run.engine_rows(found)
     assert len(rows) == 2 * len(run.TRANSPORTS) + 4
     assert all(ratio > 0 for row in rows for ratio in row.ratios)
+
+
+def test_the_parts_cost_something_and_their_log_lines_stay_off_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], valkey_url: str
+) -> None:
+    monkeypatch.setattr(micro, "LOOPS", 10)
+    costs = micro.measure(valkey_url)
+    assert 0 < costs.log_line_us < costs.ten_lines_us
+    assert capsys.readouterr().out == ""
 
 
 def test_naive_engine_decides_as_ours(running: list[Subject]) -> None:
