@@ -76,7 +76,8 @@ class PlanRunner:
         try:
             return await self._run_in_lane(delivery, wait_s)
         except LaneTaken:
-            return await self._steps.settler.end(plan, await self._judge.out_of_turn(delivery))
+            ending = await self._judge.out_of_turn(delivery)
+            return await self._steps.settler.end(plan, await self._made_sure(delivery, ending))
 
     async def _run_in_lane(self, delivery: InHand, wait_s: float | None) -> NotSettled | None:
         plan = delivery.plan
@@ -135,7 +136,7 @@ class PlanRunner:
             return None
         return await self._adopted(delivery, delivery.delivered_ms + BLIND_EXIT_AFTER_S * 1000)
 
-    async def _made_sure(self, delivery: InHand, ending: Ending, lane: Lane) -> Ending:
+    async def _made_sure(self, delivery: InHand, ending: Ending, lane: Lane | None = None) -> Ending:
         """Deny a redelivered plan whose order was sent only once the exchange has said that it has none.
 
         It may have been filled in a former life: that a gate denies it now makes nothing undone. Plans of
@@ -143,9 +144,10 @@ class PlanRunner:
         """
         if ending.fate is not None or delivery.history is not None or not self._rules.sends_orders:
             return ending
-        if not self._steps.look_back.has_sent(delivery.plan):
+        if not delivery.redelivered or not self._steps.look_back.has_sent(delivery.plan):
             return ending
-        lane.release()  # whatever else is to happen on the symbol does not wait for the answer
+        if lane is not None:
+            lane.release()  # whatever else is to happen on the symbol does not wait for the answer
         return await self._adopted(delivery, math.inf) or ending
 
     async def _adopted(self, delivery: InHand, until_ms: float) -> Ending | None:

@@ -23,6 +23,7 @@ from quantum_trader.exchange.ports import AccountReads
 
 SOURCE = "exchange"
 READS_LAG_S = 2  # for so long after a fill of ours a read may still answer without it
+CLOCK_DOUBT_MS = 1000  # by how much our idea of the exchange's time may be off
 
 log = structlog.get_logger()
 
@@ -30,11 +31,19 @@ log = structlog.get_logger()
 class LiveAccount:
     """Readings with their time and source; None until the first read succeeded."""
 
-    def __init__(self, reads: AccountReads, clock: Clock, is_busy: Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        reads: AccountReads,
+        clock: Clock,
+        is_busy: Callable[[str], bool],
+        exchange_now_ms: Callable[[], int],
+    ) -> None:
         """``is_busy`` tells whether an order of ours may be under way on a symbol."""
         self._reads = reads
         self._is_busy = is_busy
         self._clock = clock
+        self._exchange_now_ms = exchange_now_ms
+        self._asked_at_ms = 0  # when the reading in use was asked for, by the exchange's clock
         self._reads_begun = 0
         self._read_number = 0
         self._is_reading = False
@@ -95,22 +104,29 @@ class LiveAccount:
     def _shows_though_in_doubt(self, order: OrderState) -> bool:
         """Whether a reading that may hold the fill, and could not be made again, is from after it.
 
-        Told by when its position last changed, the exchange's time as the order's is.
+        Told by when its position last changed, or by when it was asked for: in the exchange's time as
+        the order's is.
         """
         if self.positions is None or self.trusted_positions is not None:
             return False
         held = self.positions.value.get(order.leg)
-        return held is not None and held.update_time_ms >= order.update_time_ms
+        changed_since = held is not None and held.update_time_ms >= order.update_time_ms
+        return changed_since or self._was_asked_long_after(order)
+
+    def _was_asked_long_after(self, order: OrderState) -> bool:
+        """Whether no lag of reads, and no error of our clock, can hide the order from the last reading."""
+        return self._asked_at_ms > order.update_time_ms + READS_LAG_S * 1000 + CLOCK_DOUBT_MS
 
     def _lacks(self, opened: OrderState) -> bool:
         """Whether the last reading answered from before ``opened`` was filled: it does not know its leg.
 
-        Unless an order of ours was filled there since: while the open's outcome was unknown, an exit
-        may have closed what it had opened.
+        Unless it was asked for long after, or an order of ours was filled there since: while the open's
+        outcome was unknown, what it had opened may have been closed.
         """
         if self.positions is None or opened.leg in self.positions.value:
             return False
-        return self._changed_ms.get(opened.leg, 0) < opened.update_time_ms
+        closed_since = self._changed_ms.get(opened.leg, 0) >= opened.update_time_ms
+        return not closed_since and not self._was_asked_long_after(opened)
 
     def _apply_fill(self, order: OrderState, mark: int) -> None:
         self._last_mark_of[order.leg] = mark
@@ -125,6 +141,7 @@ class LiveAccount:
         asked_ms, epoch = self._clock.now_ms(), self.positions_epoch
         self._reads_begun += 1
         number, doubts, asked_s = self._reads_begun, self._doubts, self._clock.monotonic_s()
+        asked_at_ms = self._exchange_now_ms()
         snapshot = await self._snapshot()
         newer = {leg for leg, mark in self._last_mark_of.items() if number <= mark}
         newer |= {leg for leg, filled in self._filled.items() if self._lags(leg, filled, snapshot, asked_s)}
@@ -132,7 +149,7 @@ class LiveAccount:
         if self.positions is not None:
             live |= {leg: held for leg, held in self.positions.value.items() if leg in newer}
         self.positions = Reading(Positions(live, hedge_mode=snapshot.hedge_mode), asked_ms, SOURCE)
-        self._read_number, self._doubts_settled = number, doubts
+        self._read_number, self._doubts_settled, self._asked_at_ms = number, doubts, asked_at_ms
         self.reads_answered += 1
         self.positions_epoch = max(self.positions_epoch, epoch)
 

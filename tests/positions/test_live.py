@@ -53,7 +53,7 @@ def sold(quantity: str) -> OrderState:
 @pytest.fixture
 async def account() -> tuple[LiveAccount, Reads, SetClock]:
     reads, clock = Reads(), SetClock()
-    live = LiveAccount(reads, clock, lambda symbol: symbol in reads.busy)  # type: ignore[arg-type]
+    live = LiveAccount(reads, clock, lambda symbol: symbol in reads.busy, clock.now_ms)  # type: ignore[arg-type]
     await live.refresh_positions()
     return live, reads, clock
 
@@ -213,6 +213,29 @@ async def test_an_open_whose_outcome_was_unknown_is_not_there_where_an_exit_has_
     clock.at_ms = NOW_MS + 5_100
     live.take_over([closed], await live.mark_settlement(before - 1), epoch=0)
     live.take_over([opened], await live.mark_settlement(before - 1), epoch=1)
+    assert amount_of(live) == 0
+
+
+async def test_a_fill_of_long_before_the_last_reading_is_not_added_to_it_where_no_other_can_be_made(
+    account: tuple[LiveAccount, Reads, SetClock],
+) -> None:
+    live, reads, clock = account
+    reads.held = positions()
+    clock.at_ms = NOW_MS + 9_000
+    await live.refresh_positions()
+    reads.fails = True
+    live.take_over([sold("0.4")], await live.mark_settlement(-1), epoch=0)
+    assert amount_of(live) == 0
+    assert live.trusted_positions is None
+
+
+async def test_an_open_found_filled_long_after_it_was_closed_is_not_counted_as_a_position(
+    account: tuple[LiveAccount, Reads, SetClock],
+) -> None:
+    live, reads, clock = account
+    reads.held = positions()
+    clock.at_ms = NOW_MS + 9_000
+    live.take_over([sold("0.4")], await live.mark_settlement(-1), epoch=1)
     assert amount_of(live) == 0
 
 
