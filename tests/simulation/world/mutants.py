@@ -34,9 +34,11 @@ from quantum_trader.pipeline.lanes import Lane, SymbolLanes
 from quantum_trader.pipeline.look_back import LookBack, Seen
 from quantum_trader.pipeline.opens import OpenSender, not_sent
 from quantum_trader.pipeline.reconcile import Reconciler
+from quantum_trader.pipeline.recover import Recovery
 from quantum_trader.pipeline.rotation import RotationSaga
 from quantum_trader.pipeline.runner import PlanRunner
 from quantum_trader.positions.claim_book import ClaimBook
+from quantum_trader.positions.live import LiveAccount
 from quantum_trader.stores.keys import GROUP
 from quantum_trader.stores.lease import Lease
 
@@ -289,6 +291,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "a filled open releases its claim before a reading shows its position",
         _all(
             _method(ClaimBook, "settled", lambda self, exposure, epoch: self.release(exposure.plan_id)),
+            _method(LiveAccount, "_apply_fill", lambda self, order, mark: None),
             _lua(
                 "Settle",
                 (
@@ -301,7 +304,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "no_recovery",
         "claims of a former life are left alone",
-        _method(Consumer, "_recover", _nothing),
+        _method(Recovery, "finish", _nothing),
     ),
     Mutant(
         "rotation_before_flat",
