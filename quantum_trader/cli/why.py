@@ -20,6 +20,7 @@ from quantum_trader.cli.common import (
     print_json,
     read_reach,
     run_async,
+    with_redis,
 )
 from quantum_trader.cli.explain import explain, meaning_of, time_left, verdict_lines
 from quantum_trader.cli.reasons_lately import as_lines, reasons_lately
@@ -227,10 +228,7 @@ def _dead_letters(reach: Reach, *, as_json: bool) -> None:
         entries: Any = await database.client.xrevrange(keys.dead_letters, count=NEWEST)
         return [as_text(fields) for _, fields in entries]
 
-    try:
-        letters = run_async(connected(reach, work))
-    except (RedisError, OSError) as unreachable:
-        fail(f"Redis does not answer ({unreachable})", 3)
+    letters = with_redis(reach, work)
     if as_json:
         print_json(letters)
     elif not letters:

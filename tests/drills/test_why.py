@@ -133,6 +133,15 @@ async def test_a_dead_engine_still_says_what_it_did(tmp_path: Path, monkeypatch:
     assert "FILLED: filled" in (await run("why", "last-words")).output
 
 
+async def test_without_redis_the_dead_letters_cannot_be_had_and_the_remedy_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QT_STATE_DIR", str(tmp_path))
+    told = await run("why", "--dead")
+    assert told.exit_code == 3
+    assert "start it with `quantum-trader run`" in told.stderr
+
+
 async def test_dead_letters_can_be_looked_at(asked: House) -> None:
     await asked.redis.xadd("quantum:stream:apply.plan", {"colour": "red"})
 
