@@ -50,7 +50,6 @@ class LiveAccount:
         self.reads_answered = 0
         self._last_mark_of: dict[Leg, int] = {}
         self._filled: dict[Leg, _Filled] = {}
-        self._changed_ms: dict[Leg, int] = {}  # when an order of ours was filled there last (exchange's time)
         self._doubts = 0
         self._doubts_settled = 0
         self.positions: Reading[Positions] | None = None
@@ -96,10 +95,15 @@ class LiveAccount:
     def take_over(self, orders: Iterable[OrderState], mark: int, epoch: int) -> None:
         """Take over final orders of ours that were settled in ``epoch``: those that no reading shows."""
         self.positions_epoch = max(self.positions_epoch, epoch)
-        for order in [order for order in orders if not self._shows_though_in_doubt(order)]:
-            if self._read_number <= mark or (epoch and self._lacks(order)):
+        believed_until_s = self._clock.monotonic_s() + READS_LAG_S
+        for order in [order for order in orders if order.executed_quantity > 0]:
+            if not self._shows_though_in_doubt(order) and (
+                self._read_number <= mark or (epoch and self._lacks(order))
+            ):
                 self._apply_fill(order, mark)
-            self._changed_ms[order.leg] = max(order.update_time_ms, self._changed_ms.get(order.leg, 0))
+            known = self._filled.get(order.leg)
+            if known is None or known.at_ms <= order.update_time_ms:
+                self._filled[order.leg] = _Filled(order.update_time_ms, believed_until_s)
 
     def _shows_though_in_doubt(self, order: OrderState) -> bool:
         """Whether a reading that may hold the fill, and could not be made again, is from after it.
@@ -125,13 +129,13 @@ class LiveAccount:
         """
         if self.positions is None or opened.leg in self.positions.value:
             return False
-        closed_since = self._changed_ms.get(opened.leg, 0) >= opened.update_time_ms
+        newest = self._filled.get(opened.leg)
+        closed_since = newest is not None and newest.at_ms >= opened.update_time_ms
         return not closed_since and not self._was_asked_long_after(opened)
 
     def _apply_fill(self, order: OrderState, mark: int) -> None:
         self._last_mark_of[order.leg] = mark
-        self._filled[order.leg] = _Filled(order.update_time_ms, self._clock.monotonic_s() + READS_LAG_S)
-        if self.positions is None or order.executed_quantity == 0:
+        if self.positions is None:
             return
         held = self.positions.value.get(order.leg)
         positions = self.positions.value.with_leg(_after_fill(held, order))
@@ -181,7 +185,7 @@ class LiveAccount:
 
 @dataclass(frozen=True, slots=True)
 class _Filled:
-    """When a fill of ours was made (exchange's ms), and how long it is believed against a read."""
+    """When the newest fill of ours was made (exchange's ms), and how long it is believed against a read."""
 
     at_ms: int
     believed_until_s: float

@@ -216,6 +216,20 @@ async def test_an_open_whose_outcome_was_unknown_is_not_there_where_an_exit_has_
     assert amount_of(live) == 0
 
 
+async def test_a_fill_that_one_reading_showed_is_not_undone_by_a_later_one_from_before_it(
+    account: tuple[LiveAccount, Reads, SetClock],
+) -> None:
+    live, reads, clock = account
+    clock.at_ms = NOW_MS + 30
+    reads.held = positions(replace(position("0.6"), update_time_ms=NOW_MS + 20))
+    await live.refresh_positions()
+    live.take_over([sold("0.4")], await live.mark_settlement(live.reads_answered - 1), epoch=0)
+    reads.held = positions(position(1))
+    clock.at_ms = NOW_MS + 40
+    await live.refresh_positions()
+    assert amount_of(live) == Decimal("0.6")
+
+
 async def test_a_fill_of_long_before_the_last_reading_is_not_added_to_it_where_no_other_can_be_made(
     account: tuple[LiveAccount, Reads, SetClock],
 ) -> None:
