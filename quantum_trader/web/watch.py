@@ -13,7 +13,7 @@ from quantum_trader.alerts.desk import Alert
 from quantum_trader.alerts.events import alert_of
 from quantum_trader.alerts.kinds import AlertKind
 from quantum_trader.bsc.health import Authority, State
-from quantum_trader.domain.result import Ended, Result
+from quantum_trader.domain.result import Ended, Result, plain
 from quantum_trader.joining import Joined
 from quantum_trader.stores.operator_state import OperatorState
 from quantum_trader.web.feed import REFUSALS, words_of
@@ -164,7 +164,7 @@ def _stops(operator: OperatorState) -> Iterator[tuple[str, Alert]]:
 
 
 def _lost_exit(result: Result) -> Alert | None:
-    """Return what to tell of an exit that left its position standing; no gate and nobody else stopped it."""
+    """Return what to tell of an exit that left its position, or a part of it, standing; no gate did it."""
     exit_of = f"the exit {result.plan_id} of {result.symbol}"
     if result.decision is Ended.EXPIRED:
         if result.trace.get("plan", {}).get("rotation_trigger") == "true":  # its rotation is over: no loss
@@ -174,5 +174,11 @@ def _lost_exit(result: Result) -> Alert | None:
     if result.decision in (Ended.FAILED, Ended.REJECTED):
         trouble = result.error or words_of(result.reason)["meaning"]
         text = f"{exit_of} was not carried out ({result.reason}): {trouble}"
+        return Alert(AlertKind.EXIT_FAILED, text, result.plan_id)
+    if result.decision is Ended.PARTIALLY_FILLED:
+        filled, asked = plain(result.filled_quantity), plain(result.quantity)
+        text = (
+            f"{exit_of} closed {filled} of {asked} and got no further: {result.error or 'the rest is open'}"
+        )
         return Alert(AlertKind.EXIT_FAILED, text, result.plan_id)
     return None

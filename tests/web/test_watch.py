@@ -41,6 +41,7 @@ class Stand:
                 effect=effect,
                 error=more.get("error", ""),
                 reduce_only=reduces,
+                quantity=Decimal(2),
                 filled_quantity=filled,
             )
         )
@@ -74,6 +75,18 @@ def test_inc_95_an_open_that_fills_and_exits_that_are_refused_are_no_reason(stan
     stand.ended(Ended.BLOCKED, effect="REDUCE")
     stand.clock.time_s += HOURS_S
     assert AlertKind.NO_EXECUTIONS not in stand.kinds()
+
+
+def test_an_exit_that_closed_a_part_only_is_told(stand: Stand) -> None:
+    stand.ended(Ended.PARTIALLY_FILLED, reduces=True, error="-1008 overloaded")
+    (alert,) = stand.told
+    assert alert.kind is AlertKind.EXIT_FAILED
+    assert alert.text == "the exit plan-1 of XRPUSDT closed 1 of 2 and got no further: -1008 overloaded"
+
+
+def test_an_open_that_filled_in_part_is_no_lost_exit(stand: Stand) -> None:
+    stand.ended(Ended.PARTIALLY_FILLED)
+    assert stand.told == []
 
 
 @pytest.mark.parametrize("exit_by", [{"reduces": True}, {"side": "CLOSE"}, {"effect": "REDUCE"}])
