@@ -5,7 +5,7 @@ from __future__ import annotations
 from quantum_trader.domain.order import OrderState, client_order_id, number_of
 from quantum_trader.domain.plan import Plan
 from quantum_trader.exchange.codes import Refusal, refusal_of
-from quantum_trader.exchange.errors import ExchangeRefused
+from quantum_trader.exchange.errors import ExchangeError, ExchangeRefused
 from quantum_trader.exchange.ports import AccountReads
 
 LOOK_BACK_MS = 60_000  # by how much the clocks of Redis and of the exchange may differ
@@ -15,12 +15,15 @@ async def filled_numbers(account: AccountReads, symbol: str, plan_id: str, since
     """Return the numbers of the plan's orders that filled since ``since_ms`` (exchange's time), ascending.
 
     Raises:
-        ExchangeError: they could not be read.
+        ExchangeError: they could not be read, or an order that filled cannot be found yet: it may be theirs.
     """
     trades = await account.trades(symbol, since_ms)
-    order_ids = dict.fromkeys(trade.order_id for trade in trades)
-    names = [await account.client_order_id_of(symbol, order_id) for order_id in order_ids]
-    numbers = {number_of(name, plan_id) for name in names if name is not None}
+    numbers = set()
+    for order_id in dict.fromkeys(trade.order_id for trade in trades):
+        name = await account.client_order_id_of(symbol, order_id)
+        if name is None:
+            raise ExchangeError("GET /fapi/v1/order", f"order {order_id} has filled and cannot be found yet")
+        numbers.add(number_of(name, plan_id))
     return sorted(number for number in numbers if number is not None)
 
 

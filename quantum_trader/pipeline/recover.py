@@ -6,8 +6,10 @@ decided about it: an open is only asked for; an exit goes on to its effect.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
+from itertools import count
 
 import structlog
 
@@ -24,14 +26,13 @@ from quantum_trader.pipeline.evidence import Rooms
 from quantum_trader.pipeline.intake import read_entry
 from quantum_trader.pipeline.judging import Steps
 from quantum_trader.pipeline.opens import recovered_record
-from quantum_trader.pipeline.plan_orders import filled_numbers
+from quantum_trader.pipeline.plan_orders import LOOK_BACK_MS, filled_numbers
 from quantum_trader.pipeline.rules import RulesInForce
 from quantum_trader.pipeline.runner import PlanRunner
 from quantum_trader.stores.claims import ClaimStore, PlanRecord
 from quantum_trader.stores.mirror import Mirror
 
 RETRY_PAUSE_S = 1.0
-TRADES_MARGIN_MS = 1000  # by how much the two clocks may differ
 
 log = structlog.get_logger()
 
@@ -65,7 +66,7 @@ class Recovery:
             raise TypeError(f"claimed plan {record.plan_id} cannot be read back")
         log.warning("plan_recovered", plan_id=record.plan_id, client_order_id=record.order.client_order_id)
         begun_ms = self._clock.now_ms()
-        record = await self._as_far_as_it_got(record) if record.is_exit else record
+        record = await self._as_far_as_it_got(record, plan.stream_ms) if record.is_exit else record
         grant = Grant(record, _decision_of(plan, record))
         if record.is_exit:
             self._rooms.book.hold_exit(record.plan_id, record.order.leg.symbol)
@@ -81,23 +82,37 @@ class Recovery:
             fate = await self._steps.opens.resolve(grant, [recovered_record(grant)])
         await self._runner.finish(grant, plan, fate, record.decided_at_ms)
 
-    async def _as_far_as_it_got(self, record: PlanRecord) -> PlanRecord:
-        """Return the record of an exit with every order of it that filled: Redis may have lost the newest."""
+    async def _as_far_as_it_got(self, record: PlanRecord, delivered_ms: int) -> PlanRecord:
+        """Return the record of an exit with every order of it that was sent: Redis may have lost the newest.
+
+        ``state_dir`` names those that were sent on this machine, the exchange those that filled.
+        """
         order = record.order
-        newer = [number for number in await self._filled_numbers(record) if number > order.number]
+        known = {*await self._filled_numbers(record, delivered_ms), *self._numbers_sent(record)}
+        newer = sorted(number for number in known if number > order.number)
         if not newer:
             return record
         *earlier, last = (client_order_id(record.plan_id, number) for number in newer)
+        no_later_ms = min(order.timestamp_ms, delivered_ms - LOOK_BACK_MS)  # whatever bears its name is it
         return replace(
             record,
-            order=replace(order, client_order_id=last, number=newer[-1]),
+            order=replace(order, client_order_id=last, number=newer[-1], timestamp_ms=no_later_ms),
             settled_orders=[*record.settled_orders, order.client_order_id, *earlier],
         )
 
-    async def _filled_numbers(self, record: PlanRecord) -> list[int]:
-        """Return the numbers of the exit's orders that filled since the stored one, asked for until told."""
-        order = record.order
-        since_ms = order.timestamp_ms - TRADES_MARGIN_MS
+    def _numbers_sent(self, record: PlanRecord) -> Iterator[int]:
+        """Yield the numbers after the stored order's that ``state_dir`` knows."""
+        for number in count(record.order.number + 1):
+            if self._rooms.sent_orders_ms.get(client_order_id(record.plan_id, number)) is None:
+                return
+            yield number
+
+    async def _filled_numbers(self, record: PlanRecord, delivered_ms: int) -> list[int]:
+        """Return the numbers of the exit's orders that filled since its plan came, asked for until told.
+
+        Not since the stored order's time: our clock may have been wrong when that was written.
+        """
+        order, since_ms = record.order, delivered_ms - LOOK_BACK_MS
         while True:
             try:
                 return await filled_numbers(self._account, order.leg.symbol, record.plan_id, since_ms)

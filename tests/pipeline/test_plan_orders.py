@@ -9,7 +9,7 @@ from support.cases import NOW_MS, close_plan, leg, plan
 
 from quantum_trader.domain.order import AccountTrade, OrderState, OrderStatus, client_order_id
 from quantum_trader.domain.trading import Side
-from quantum_trader.exchange.errors import ExchangeRefused
+from quantum_trader.exchange.errors import ExchangeError, ExchangeRefused
 from quantum_trader.exchange.replies import Reply
 from quantum_trader.pipeline.plan_orders import orders_of_plan
 from quantum_trader.stores.codec import encode
@@ -49,6 +49,18 @@ async def test_every_order_of_an_exit_is_found_oldest_first() -> None:
     names = [client_order_id("exit", number) for number in (2, 0, 11)]
     found = await orders_of_plan(Account(*names), close_plan(plan_id="exit"))  # type: ignore[arg-type]
     assert [order.client_order_id for order in found] == [client_order_id("exit", n) for n in (0, 2, 11)]
+
+
+class Hiding(Account):
+    """Has a trade whose order no query finds yet."""
+
+    async def client_order_id_of(self, symbol: str, order_id: int) -> str | None:  # type: ignore[override]
+        return None
+
+
+async def test_a_fill_whose_order_cannot_be_found_yet_may_be_the_plans() -> None:
+    with pytest.raises(ExchangeError, match="cannot be found yet"):
+        await orders_of_plan(Hiding(client_order_id("exit", 1)), close_plan(plan_id="exit"))  # type: ignore[arg-type]
 
 
 class Refusing(Account):

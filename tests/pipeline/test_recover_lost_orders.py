@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
+from types import SimpleNamespace
+from typing import Any
 
 from support.cases import NOW_MS, leg
 
 from quantum_trader.domain.order import AccountTrade, client_order_id, number_of
 from quantum_trader.domain.trading import Side
+from quantum_trader.pipeline.plan_orders import LOOK_BACK_MS
 from quantum_trader.pipeline.recover import Recovery
+from quantum_trader.positions.sent_orders import SentOrders
 from quantum_trader.stores.claims import PlanRecord, StoredOrder
 
 FIRST = StoredOrder(leg(), Side.SELL, Decimal(5), client_order_id("exit"), NOW_MS)
@@ -32,16 +37,33 @@ class Account:
         return self._names[order_id]
 
 
-async def recovered(*names: str) -> PlanRecord:
-    recovery = Recovery(None, None, Account(*names), None, rules=None, clock=None)  # type: ignore[arg-type]
-    return await recovery._as_far_as_it_got(RECORD)
+async def recovered(*names: str, sent: Sequence[str] = ()) -> PlanRecord:
+    known = SentOrders()
+    for name in sent:
+        known.setdefault(name, NOW_MS)
+    rooms: Any = SimpleNamespace(sent_orders_ms=known)
+    recovery = Recovery(None, None, Account(*names), rooms, rules=None, clock=None)  # type: ignore[arg-type]
+    return await recovery._as_far_as_it_got(RECORD, NOW_MS)
+
+
+def newer(number: int) -> StoredOrder:
+    long_before = NOW_MS - LOOK_BACK_MS
+    name = client_order_id("exit", number)
+    return replace(FIRST, client_order_id=name, number=number, timestamp_ms=long_before)
 
 
 async def test_an_exit_goes_on_from_the_newest_of_its_orders_that_filled() -> None:
     names = [client_order_id("exit", 2), client_order_id("other", 4), "web-1", client_order_id("exit", 3)]
     record = await recovered(*names)
-    assert record.order == replace(FIRST, client_order_id=client_order_id("exit", 3), number=3)
+    assert record.order == newer(3)
     assert record.settled_orders == [client_order_id("exit", 0), client_order_id("exit", 2)]
+
+
+async def test_an_exit_goes_on_from_the_newest_of_its_orders_that_state_dir_knows() -> None:
+    sent = [client_order_id("exit", number) for number in (0, 1, 2)]
+    record = await recovered(sent[0], sent=sent)
+    assert record.order == newer(2)
+    assert record.settled_orders == sent[:2]
 
 
 async def test_an_exit_whose_record_is_the_newest_stays_as_it_is() -> None:
