@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from decimal import ROUND_DOWN, ROUND_UP, Context, Decimal
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 ZERO = Decimal(0)
@@ -50,6 +51,7 @@ class Leg(NamedTuple):
         return self.symbol if self.side is PositionSide.BOTH else f"{self.symbol}:{self.side}"
 
 
+@lru_cache(maxsize=4096)
 def legs_of(symbol: str) -> tuple[Leg, Leg, Leg]:
     """Return every leg that a symbol can have, in either position mode."""
     return Leg(symbol), Leg(symbol, PositionSide.LONG), Leg(symbol, PositionSide.SHORT)

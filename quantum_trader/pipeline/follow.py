@@ -113,7 +113,8 @@ class OrderFollower:
                 while not reply.done() and not self._is_over(order):
                     news.clear()
                     await _first_of(reply, news)
-            await asyncio.wait({reply}, timeout=REPLY_GRACE_S)
+            if not reply.done():
+                await asyncio.wait({reply}, timeout=REPLY_GRACE_S)
             told = self._told(order)
             if reply.done() and (told is None or isinstance(reply.result(), Accepted)):
                 return reply.result()

@@ -9,13 +9,14 @@ from typing import Any
 import structlog
 from redis.exceptions import ResponseError
 
+from quantum_trader.concurrency import SharedRead
 from quantum_trader.domain.clock import Clock
 from quantum_trader.stores.connection import Database
 from quantum_trader.stores.cooldown_watch import Asked, CooldownWatch
 from quantum_trader.stores.keys import CONSUMER, GROUP, Keys
 from quantum_trader.stores.operator_state import OperatorKeys, OperatorState, is_wrong_type
 from quantum_trader.stores.results import entries_of
-from quantum_trader.stores.stream_ids import is_after, start_of
+from quantum_trader.stores.stream_ids import before_floor, is_after, start_of
 
 BLOCK_MS = 200  # also how long a clean stop may wait for the read to return
 BATCH_MAX = 64
@@ -24,6 +25,7 @@ EVENTS_KEPT = 10_000
 PENDING_PAGE = 1000
 READ_PLANS = ("XREADGROUP", "GROUP", GROUP, CONSUMER, "COUNT")
 LOST_NAMED_MAX = 100
+RESULTS_LOST_MS = 5_000  # more than a failover, or an append-only file synced each second, may lose
 
 log = structlog.get_logger()
 
@@ -73,6 +75,8 @@ class PlanStream:
         self._told_lost = 0
         self.cooldowns = CooldownWatch() if cooldowns is None else cooldowns
         self._operator_keys = OperatorKeys(keys, self.cooldowns.asked())
+        self._operator_read: OperatorState | None = None
+        self._read_operator = SharedRead(self._read_operator_once).fresh
 
     async def reconnect(self) -> None:
         """Let go of idle connections: the next command goes to whoever answers at the address now."""
@@ -82,11 +86,13 @@ class PlanStream:
         """Find the group, or create it where the oldest unsettled entry stands (SPEC 7.8).
 
         Where that is: in Redis, else in the mirror (``mirrored_floor``); where neither knows one, the
-        group begins at id 0, where plans written before the first start still stand.
+        group begins at id 0, where plans written before the first start still stand. A server that has
+        lost the group and its floor has lost the newest results as well: they are written again.
         """
         newest, gone = await self._newest_id()
         floor: Any = await self._redis.get(self._keys.floor) or b""
-        start = start_of(floor.decode(errors="replace"), newest) or start_of(mirrored_floor, newest)
+        lost = before_floor(mirrored_floor, RESULTS_LOST_MS)
+        start = start_of(floor.decode(errors="replace"), newest) or start_of(lost, newest)
         try:
             await self._redis.xgroup_create(
                 self._keys.plans,
@@ -150,11 +156,20 @@ class PlanStream:
         return deliveries, await self._state(operator_keys, answers, moment)
 
     async def operator_state(self, symbol: str = "") -> OperatorState:
-        """Read the operator keys by themselves, the cooldown of ``symbol`` in any case."""
+        """Read the operator keys by themselves, the cooldown of ``symbol`` in any case.
+
+        A burst of plans whose readings have aged shares its reads: none is older than the call.
+        """
         if symbol:
             self.cooldowns.watch(symbol)
+        await self._read_operator()
+        if self._operator_read is None:
+            raise AssertionError("the operator keys were read and are not there")
+        return self._operator_read
+
+    async def _read_operator_once(self) -> None:
         operator_keys, moment = self._keys_to_ask(), self.cooldowns.moment
-        return await self._state(operator_keys, await self._ask(operator_keys), moment)
+        self._operator_read = await self._state(operator_keys, await self._ask(operator_keys), moment)
 
     def _keys_to_ask(self) -> OperatorKeys:
         asked = self.cooldowns.asked()

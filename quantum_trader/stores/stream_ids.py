@@ -27,6 +27,12 @@ def start_of(floor: str, newest: str) -> str | None:
     return stream_id if exclusive else id_before(stream_id)
 
 
+def before_floor(floor: str, by_ms: int) -> str:
+    """Return the floor that lies ``by_ms`` before ``floor``; "" where that is none."""
+    stream_id = floor.removeprefix("(")
+    return f"{max(0, _number(stream_id)[0] - by_ms)}-0" if is_stream_id(stream_id) else ""
+
+
 def is_after(stream_id: str, other: str) -> bool:
     """Whether ``stream_id`` was made after ``other``."""
     return _number(stream_id) > _number(other)
