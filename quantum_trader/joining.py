@@ -191,9 +191,7 @@ class Joiner:
         return Rooms(
             clock=self._clock,
             lease=lease,
-            account=LiveAccount(
-                exchange.reserved_account, self._clock, book.has_unsettled, exchange.clock.signing_time_ms
-            ),
+            account=LiveAccount(exchange.reserved_account, self._clock, exchange.clock.signing_time_ms),
             market=LiveMarket(exchange.market, self._clock),
             book=book,
             ledger=Ledger(entries),

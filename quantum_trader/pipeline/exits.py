@@ -231,8 +231,8 @@ class ExitSender:
                 progress.last_trouble = str(failed)
                 await self._clock.sleep(PAUSE_FIRST_S)
                 continue
-            reading = self._rooms.account.positions
-            return reading.value.amount(leg) if reading is not None else None
+            shown = self._rooms.account.shown
+            return shown.amount(leg) if shown is not None else None
         return None
 
     def _sum_up(self, progress: Progress) -> Fate:
@@ -269,5 +269,5 @@ class ExitSender:
         )
 
     def _is_flat(self, progress: Progress) -> bool:
-        reading = self._rooms.account.positions
-        return reading is not None and reading.value.amount(progress.grant.record.order.leg) == 0
+        shown = self._rooms.account.shown
+        return shown is not None and shown.amount(progress.grant.record.order.leg) == 0

@@ -31,16 +31,8 @@ log = structlog.get_logger()
 class LiveAccount:
     """Readings with their time and source; None until the first read succeeded."""
 
-    def __init__(
-        self,
-        reads: AccountReads,
-        clock: Clock,
-        is_busy: Callable[[str], bool],
-        exchange_now_ms: Callable[[], int],
-    ) -> None:
-        """``is_busy`` tells whether an order of ours may be under way on a symbol."""
+    def __init__(self, reads: AccountReads, clock: Clock, exchange_now_ms: Callable[[], int]) -> None:
         self._reads = reads
-        self._is_busy = is_busy
         self._clock = clock
         self._exchange_now_ms = exchange_now_ms
         self._asked_at_ms = 0  # when the reading in use was asked for, by the exchange's clock
@@ -50,6 +42,9 @@ class LiveAccount:
         self.reads_answered = 0
         self._last_mark_of: dict[Leg, int] = {}
         self._filled: dict[Leg, _Filled] = {}
+        self._kept: frozenset[Leg] = frozenset()  # what the reading in use has of them is from before it
+        self.shown: Positions | None = None
+        """What the last read itself said, whether it lags behind our own fills or not."""
         self._doubts = 0
         self._doubts_settled = 0
         self.positions: Reading[Positions] | None = None
@@ -98,7 +93,7 @@ class LiveAccount:
         believed_until_s = self._clock.monotonic_s() + READS_LAG_S
         for order in [order for order in orders if order.executed_quantity > 0]:
             if not self._shows_though_in_doubt(order) and (
-                self._read_number <= mark or (epoch and self._lacks(order))
+                self._read_number <= mark or self._was_kept_without(order) or (epoch and self._lacks(order))
             ):
                 self._apply_fill(order, mark)
             known = self._filled.get(order.leg)
@@ -120,6 +115,11 @@ class LiveAccount:
     def _was_asked_long_after(self, order: OrderState) -> bool:
         """Whether no lag of reads, and no error of our clock, can hide the order from the last reading."""
         return self._asked_at_ms > order.update_time_ms + READS_LAG_S * 1000 + CLOCK_DOUBT_MS
+
+    def _was_kept_without(self, order: OrderState) -> bool:
+        """Whether the reading in use has the order's leg as it was before it, as the last read lagged."""
+        held = self.positions.value.get(order.leg) if self.positions is not None else None
+        return order.leg in self._kept and held is not None and held.update_time_ms < order.update_time_ms
 
     def _lacks(self, opened: OrderState) -> bool:
         """Whether the last reading answered from before ``opened`` was filled: it does not know its leg.
@@ -153,6 +153,7 @@ class LiveAccount:
         if self.positions is not None:
             live |= {leg: held for leg, held in self.positions.value.items() if leg in newer}
         self.positions = Reading(Positions(live, hedge_mode=snapshot.hedge_mode), asked_ms, SOURCE)
+        self.shown, self._kept = snapshot, frozenset(newer)
         self._read_number, self._doubts_settled, self._asked_at_ms = number, doubts, asked_at_ms
         self.reads_answered += 1
         self.positions_epoch = max(self.positions_epoch, epoch)
@@ -167,12 +168,12 @@ class LiveAccount:
     def _lags(self, leg: Leg, filled: _Filled, snapshot: Positions, asked_s: float) -> bool:
         """Whether a snapshot asked for soon after a fill of ours does not show that it holds it.
 
-        Reads may answer from a moment ago; a position that changed since says that this one did not,
-        and an order of ours that is under way may be why it is gone.
+        Reads may answer from a moment ago; a position that changed since says that this one did not. An
+        order of ours that is under way may be why it is gone: then it goes when that is settled.
         """
         held = snapshot.get(leg)
         is_older = held is None or held.update_time_ms < filled.at_ms
-        return is_older and asked_s < filled.believed_until_s and not self._is_busy(leg.symbol)
+        return is_older and asked_s < filled.believed_until_s
 
     async def _read_account(self) -> None:
         asked_ms, epoch = self._clock.now_ms(), self.positions_epoch

@@ -35,7 +35,6 @@ class Reads:
         self.may_answer = asyncio.Event()
         self.may_answer.set()
         self.fails = False
-        self.busy: set[str] = set()
 
     async def positions(self) -> Positions:
         await self.may_answer.wait()
@@ -53,7 +52,7 @@ def sold(quantity: str) -> OrderState:
 @pytest.fixture
 async def account() -> tuple[LiveAccount, Reads, SetClock]:
     reads, clock = Reads(), SetClock()
-    live = LiveAccount(reads, clock, lambda symbol: symbol in reads.busy, clock.now_ms)  # type: ignore[arg-type]
+    live = LiveAccount(reads, clock, clock.now_ms)  # type: ignore[arg-type]
     await live.refresh_positions()
     return live, reads, clock
 
@@ -171,15 +170,34 @@ async def test_a_read_that_answers_from_before_a_fill_of_ours_does_not_undo_it(
     assert amount_of(live) == Decimal("0.6")
 
 
-async def test_a_leg_that_an_order_under_way_may_have_closed_is_flat_where_a_read_says_so(
+async def test_a_leg_that_a_read_lacks_soon_after_a_fill_stays_until_the_order_that_closed_it_is_settled(
     account: tuple[LiveAccount, Reads, SetClock],
 ) -> None:
     live, reads, clock = account
     live.take_over([sold("0.4")], await live.mark_settlement(live.reads_answered), epoch=0)
-    reads.busy, reads.held = {SYMBOL}, positions()
+    before, reads.held = live.reads_answered, positions()
     clock.at_ms = NOW_MS + 500
     await live.refresh_positions()
+    assert (amount_of(live), live.shown) == (Decimal("0.6"), positions())
+    closed = replace(sold("0.6"), update_time_ms=NOW_MS + 400)
+    live.take_over([closed], await live.mark_settlement(before), epoch=0)
     assert amount_of(live) == 0
+
+
+async def test_what_an_exit_left_stands_though_a_read_of_before_the_open_was_taken_meanwhile(
+    account: tuple[LiveAccount, Reads, SetClock],
+) -> None:
+    live, reads, clock = account
+    live.take_over([sold("0.4")], await live.mark_settlement(live.reads_answered), epoch=0)
+    before = live.reads_answered
+    reads.held = positions(replace(position("0.5"), update_time_ms=NOW_MS + 100))
+    clock.at_ms = NOW_MS + 200
+    await live.refresh_positions()
+    reads.held = positions()
+    await live.refresh_positions()
+    reduced = replace(sold("0.1"), update_time_ms=NOW_MS + 100)
+    live.take_over([reduced], await live.mark_settlement(before), epoch=0)
+    assert amount_of(live) == Decimal("0.5")
 
 
 async def test_what_a_read_still_says_after_two_seconds_is_believed(

@@ -91,7 +91,7 @@ class Replay:
 
     def __post_init__(self) -> None:
         self._entry = self.candles[self.at]
-        self._live = LiveAccount(cast("Any", self), self.clock, lambda symbol: False, self.clock.now_ms)
+        self._live = LiveAccount(cast("Any", self), self.clock, self.clock.now_ms)
         self._market = LiveMarket(cast("Any", self), self.clock)
         self._ledger = Ledger()
         view = View(
