@@ -151,6 +151,7 @@ class Load:
         self.certain.append(plan_id)
 
 
+@pytest.mark.timeout(300 + 15 * KILLS)
 async def test_inc_18_killed_again_and_again_under_load_it_loses_and_doubles_nothing(tmp_path: Path) -> None:
     """``KILLS`` times; every fourth time its Valkey is killed in the same moment."""
     chance = random.Random(SEED)
@@ -249,6 +250,7 @@ async def forget(database: redis.Redis, what: str) -> None:
         await database.xack(KEYS.plans, "quantum-trader", *[entry["message_id"] for entry in pending])
 
 
+@pytest.mark.timeout(300 + 15 * KILLS)
 async def test_valkey_killed_again_and_again_under_load_loses_and_doubles_nothing(tmp_path: Path) -> None:
     chance = random.Random(SEED)
     async with exchange() as (venue, url):
