@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO, cast
@@ -23,8 +23,10 @@ _LEVELS = {name.lower(): number for name, number in logging.getLevelNamesMapping
 _secrets: set[str] = set()  # as they are, and as JSON writes them
 _threshold = [logging.INFO]
 _stamp = structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts")
+_SHARED: tuple[Any, ...] = (structlog.stdlib.add_log_level, _stamp, structlog.processors.format_exc_info)
 _sinks: list[LogSink] = []  # the one in use; none before set_up
 _direct: list[LogSink] = []  # where JSON lines go; empty while lines are made for people
+_renderers: list[Any] = []  # how lines are made now
 
 
 def hide(secrets: Iterable[str]) -> None:
@@ -48,30 +50,25 @@ def set_up(level: str, line_format: str, file: str = "", *, to_stderr: bool = Fa
     Raises:
         OSError, ValueError: ``file`` cannot be written, or is where stdout goes already.
     """
-    shared: list[Any] = [
-        structlog.stdlib.add_log_level,
-        _stamp,
-        structlog.processors.format_exc_info,
-    ]
 
     def stream() -> TextIO:
         return sys.stderr if to_stderr else sys.stdout
 
     has_colors = stream().isatty() and not file
     people = [_for_people, structlog.dev.ConsoleRenderer(timestamp_key="ts", colors=has_colors)]
-    renderers: list[Any] = [*(people if line_format == "console" else [_json]), _redact]
-    sink = _use_sink(stream, file, [*shared, *renderers])
+    sink = _use_sink(stream, file)
+    _renderers[:] = [*(people if line_format == "console" else [_json]), _redact]
     _direct[:] = [] if line_format == "console" else [sink]
     structlog.configure(
-        processors=[_drop_below_level, *shared, *renderers],
-        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", sink)),
-        cache_logger_on_first_use=True,
+        processors=[_drop_below_level, *_SHARED, _render],
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _SinkInUse())),
+        cache_logger_on_first_use=True,  # harmless: what is cached looks up renderers and sink at each line
     )
     handler = logging.StreamHandler(sink)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
+            foreign_pre_chain=_SHARED,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _render],
         )
     )
     root = logging.getLogger()
@@ -88,11 +85,25 @@ def reopen_file() -> None:
         structlog.get_logger().warning("log_file_not_reopened", error=str(refused))
 
 
-def _use_sink(stream: Callable[[], TextIO], file: str, processors: Sequence[Any]) -> LogSink:
+class _SinkInUse:
+    """Writes to the sink of the newest ``set_up``: loggers that were cached before it do so, too."""
+
+    def write(self, text: str) -> None:
+        """Write ``text``."""
+        for sink in _sinks:
+            sink.write(text)
+
+    def flush(self) -> None:
+        """Hand over what is buffered."""
+        for sink in _sinks:
+            sink.flush()
+
+
+def _use_sink(stream: Callable[[], TextIO], file: str) -> LogSink:
     def complaint(event: str, fields: dict[str, Any]) -> str:
         """Make the line by hand: whoever logs holds the sink at this moment."""
         line: Any = {"event": event, **fields}
-        for processor in processors:
+        for processor in (*_SHARED, _render):
             line = processor(None, "warning", line)
         return f"{line}\n"
 
@@ -130,6 +141,13 @@ def _drop_below_level(_: Any, method: str, event: MutableMapping[str, Any]) -> M
     if _LEVELS.get(method, logging.ERROR) < _threshold[0]:
         raise structlog.DropEvent
     return event
+
+
+def _render(logger: Any, method: str, event: MutableMapping[str, Any]) -> Any:
+    line: Any = event
+    for renderer in _renderers:
+        line = renderer(logger, method, line)
+    return line
 
 
 def _for_people(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

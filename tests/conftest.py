@@ -20,9 +20,9 @@ os.environ.setdefault("QT_HTTP__PORT", "0")  # engines that tests start never me
 
 
 @pytest.fixture(autouse=True)
-def _usual_log_level() -> None:
-    """A command that a test before ran in this process may have asked for less."""
-    log.set_level("info")
+def _usual_log() -> None:
+    """A command that a test before ran in this process may have sent lines elsewhere, or fewer of them."""
+    log.set_up("info", "json")
 
 
 class _Loop:

@@ -119,3 +119,15 @@ def test_loggers_made_under_one_stdout_write_to_the_next(
         logger.info("before")
     logger.info("after")
     assert decode(capsys.readouterr().out)["event"] == "after"
+
+
+def test_a_logger_that_wrote_before_writes_as_it_was_set_up_last(capsys: pytest.CaptureFixture[str]) -> None:
+    logger = structlog.get_logger()
+    log.set_up("info", "console", to_stderr=True)
+    logger.info("for_people")
+    log.set_up("info", "json")
+    logger.info("for_programs")
+    said = capsys.readouterr()
+    assert "for_people" in said.err
+    assert "for_programs" not in said.err
+    assert decode(said.out)["event"] == "for_programs"

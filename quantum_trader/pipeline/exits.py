@@ -66,6 +66,8 @@ class Progress:
     times_obstructed: int = 0
     misfit: tuple[Decimal, SymbolRules | None] | None = None
     """The quantity that broke a filter last, and the rules that it was sized by."""
+    amount: Decimal | None = None
+    """The leg's signed amount as it was last read for this exit; None before the first read."""
 
     @property
     def remaining(self) -> Decimal:
@@ -232,7 +234,8 @@ class ExitSender:
                 await self._clock.sleep(PAUSE_FIRST_S)
                 continue
             shown = self._rooms.account.shown
-            return shown.amount(leg) if shown is not None else None
+            progress.amount = shown.amount(leg) if shown is not None else None
+            return progress.amount
         return None
 
     def _sum_up(self, progress: Progress) -> Fate:
@@ -269,5 +272,7 @@ class ExitSender:
         )
 
     def _is_flat(self, progress: Progress) -> bool:
-        shown = self._rooms.account.shown
-        return shown is not None and shown.amount(progress.grant.record.order.leg) == 0
+        if progress.amount is not None:
+            return progress.amount == 0
+        reading = self._rooms.account.positions
+        return reading is not None and reading.value.amount(progress.grant.record.order.leg) == 0

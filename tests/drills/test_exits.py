@@ -136,6 +136,13 @@ async def test_inc_20_an_exit_waits_for_positions_and_then_goes_out_blind_as_ask
     assert wire.orders[-1]["reduceOnly"] == "true"
 
 
+async def test_an_exit_that_is_refused_before_any_read_is_not_told_as_flat(running: House) -> None:
+    await running.open("XRPUSDT", qty=20)
+    running.spoil_order(FaultKind.STATUS_BEFORE, status=400, body='{"code": -4164, "msg": "no"}')
+    result = await running.close()
+    assert (result["decision"], result["reason"]) == ("REJECTED", "exchange_rejected")
+
+
 async def test_inc_17_a_redelivered_exit_that_went_out_unchecked_tells_of_its_former_order_too(
     running: House,
 ) -> None:

@@ -244,8 +244,12 @@ async def test_one_hundred_copies_of_a_plan_make_one_order_and_one_result(runnin
         return len(await running.events("DUPLICATE_PLAN")) == 99
 
     await until(all_shown, 20, "an event for every further copy")
-    summary = await running.redis.xpending(running.keys.plans, "quantum-trader")
-    assert summary["pending"] == 0
+
+    async def all_acknowledged() -> bool:
+        summary = await running.redis.xpending(running.keys.plans, "quantum-trader")
+        return bool(summary["pending"] == 0)
+
+    await until(all_acknowledged, 20, "every copy to be acknowledged")
     assert len(await running.results()) == 1
     assert len(await orders_of(running)) == 1
 
