@@ -12,6 +12,7 @@ from support.house import NO_STREAMS, House, house, trace_of, until
 
 from quantum_trader.domain.order import client_order_id
 from quantum_trader.domain.plan import Plan
+from quantum_trader.domain.trading import Positions
 from quantum_trader.exchange.simulator import FaultKind
 from quantum_trader.pipeline.intake import read_entry
 from quantum_trader.pipeline.rules import AgeLimits, Rules
@@ -138,7 +139,9 @@ async def test_inc_20_an_exit_waits_for_positions_and_then_goes_out_blind_as_ask
 
 async def test_an_exit_that_is_refused_before_any_read_is_not_told_as_flat(running: House) -> None:
     await running.open("XRPUSDT", qty=20)
-    running.spoil_order(FaultKind.STATUS_BEFORE, status=400, body='{"code": -4164, "msg": "no"}')
+    running.fault(FaultKind.STATUS_BEFORE, path="/fapi/v3/positionRisk", preset="500_unknown", count=1000)
+    running.app._joined.rooms.account.shown = Positions({})  # type: ignore[union-attr]  # read before the open
+    running.spoil_order(FaultKind.STATUS_BEFORE, status=401, body='{"code": -2015, "msg": "no"}')
     result = await running.close()
     assert (result["decision"], result["reason"]) == ("REJECTED", "exchange_rejected")
 
