@@ -60,7 +60,7 @@ def set_up(level: str, line_format: str, file: str = "", *, to_stderr: bool = Fa
     _renderers[:] = [*(people if line_format == "console" else [_json]), _redact]
     _direct[:] = [] if line_format == "console" else [sink]
     structlog.configure(
-        processors=[_drop_below_level, *_SHARED, _render],
+        processors=_PROCESSORS,
         logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _SinkInUse())),
         cache_logger_on_first_use=True,  # harmless: what is cached looks up renderers and sink at each line
     )
@@ -148,6 +148,9 @@ def _render(logger: Any, method: str, event: MutableMapping[str, Any]) -> Any:
     for renderer in _renderers:
         line = renderer(logger, method, line)
     return line
+
+
+_PROCESSORS: list[Any] = [_drop_below_level, *_SHARED, _render]  # one list, as cached loggers hold on to it
 
 
 def _for_people(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
