@@ -226,9 +226,9 @@ async def test_an_open_whose_outcome_was_unknown_is_not_there_where_an_exit_has_
 ) -> None:
     live, reads, clock = account
     before, opened = live.reads_answered, sold("0.4")
-    closed = replace(opened, side=Side.BUY, order_id=8, update_time_ms=opened.update_time_ms + 5_000)
+    closed = replace(opened, side=Side.BUY, order_id=8, update_time_ms=opened.update_time_ms + 1_000)
     reads.held = positions()
-    clock.at_ms = NOW_MS + 5_100
+    clock.at_ms = NOW_MS + 1_100  # too soon for the time of the read alone to tell
     live.take_over([closed], await live.mark_settlement(before - 1), epoch=0)
     live.take_over([opened], await live.mark_settlement(before - 1), epoch=1)
     assert amount_of(live) == 0
