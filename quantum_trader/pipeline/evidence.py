@@ -14,7 +14,7 @@ from quantum_trader.domain.clock import Clock
 from quantum_trader.domain.evidence import Evidence, Fact, Reading
 from quantum_trader.domain.facts import PlanHistory, RotationUnderWay
 from quantum_trader.domain.plan import Plan
-from quantum_trader.domain.trading import Leg, Positions, legs_of
+from quantum_trader.domain.trading import Leg, legs_of
 from quantum_trader.exchange.errors import ExchangeError
 from quantum_trader.exchange.server_clock import ServerClock
 from quantum_trader.market.live import LiveMarket
@@ -142,7 +142,7 @@ async def refresh_stale(rooms: Rooms, terms: Terms, symbol: str) -> list[str]:
         (rooms.market.mark_of(symbol), terms.mark_age_ms_max, rooms.market.refresh_marks),
     )
     for reading, age_ms_max, refresh in stale:
-        if reading is not None and now_ms - reading.read_at_ms <= age_ms_max:
+        if is_fresh(reading, now_ms, age_ms_max):
             continue
         try:
             await refresh()
@@ -161,9 +161,6 @@ async def read_rules_anew(rooms: Rooms) -> bool:
     return True
 
 
-def known_positions(rooms: Rooms, terms: Terms) -> Positions | None:
-    """Return the positions if their reading is fresh enough to judge by."""
-    reading = rooms.account.positions
-    if reading is None or rooms.clock.now_ms() - reading.read_at_ms > terms.position_age_ms_max:
-        return None
-    return reading.value
+def is_fresh(reading: Reading[Any] | None, now_ms: int, age_ms_max: int) -> bool:
+    """Whether there is a reading, and one that may be judged by."""
+    return reading is not None and now_ms - reading.read_at_ms <= age_ms_max

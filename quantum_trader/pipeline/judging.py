@@ -10,18 +10,19 @@ import structlog
 
 from quantum_trader.domain.clock import Clock
 from quantum_trader.domain.decision import Decision
-from quantum_trader.domain.evidence import Evidence
+from quantum_trader.domain.evidence import Evidence, Reading
 from quantum_trader.domain.facts import PlanHistory
 from quantum_trader.domain.order import OrderState
 from quantum_trader.domain.plan import Plan, PlanSide
 from quantum_trader.domain.reasons import Reason
 from quantum_trader.domain.result import Ended
 from quantum_trader.domain.sizing import split
+from quantum_trader.domain.trading import Positions
 from quantum_trader.exchange.errors import ExchangeError
 from quantum_trader.pipeline.auto_disarm import AutoDisarm
 from quantum_trader.pipeline.claim import OUTDATED, ClaimStep, Grant
 from quantum_trader.pipeline.decide import decide
-from quantum_trader.pipeline.evidence import Rooms, gather, known_positions, refresh_stale
+from quantum_trader.pipeline.evidence import Rooms, gather, is_fresh, refresh_stale
 from quantum_trader.pipeline.exits import ExitSender
 from quantum_trader.pipeline.lanes import Lane, LaneTaken
 from quantum_trader.pipeline.look_back import LookBack
@@ -165,20 +166,31 @@ class Judge:
         return True
 
     async def see(self, plan: Plan, delivered_ms: int) -> None:
-        """Read anew what is stale; an exit goes on trying for 5 s, one without size up to its age limit."""
+        """Read anew what is stale; an exit goes on trying until :meth:`_sees_until_ms`."""
         terms = self._rules.chain.terms
         failures = await refresh_stale(self._rooms, terms, plan.symbol)
-        if known_positions(self._rooms, terms) is not None or not plan.says_exit:
+        if not plan.says_exit:
             return
-        sized = plan.side is not PlanSide.CLOSE and plan.blind_quantity is not None
-        until_ms = (
-            delivered_ms + int(BLIND_EXIT_AFTER_S * 1000)
-            if sized
-            else plan.issued_at_ms + self._rules.ages.exit_ms
-        )
-        while failures and self._clock.now_ms() < until_ms:
+        while failures and self._clock.now_ms() < self._sees_until_ms(plan, delivered_ms):
             await self._clock.sleep(IN_FLIGHT_PAUSE_S)
             failures = await refresh_stale(self._rooms, terms, plan.symbol)
+
+    def _sees_until_ms(self, plan: Plan, delivered_ms: int) -> int:
+        """Return until when an exit waits for a reading of the positions that nothing puts in doubt.
+
+        5 s, after which it goes by the reading that there is, or without one as asked; one that says no size
+        needs a reading, and waits for it up to its age limit.
+        """
+        account = self._rooms.account
+        if self._is_fresh(account.trusted_positions):
+            return 0
+        sized = plan.side is not PlanSide.CLOSE and plan.blind_quantity is not None
+        if sized or self._is_fresh(account.positions):
+            return delivered_ms + int(BLIND_EXIT_AFTER_S * 1000)
+        return plan.issued_at_ms + self._rules.ages.exit_ms
+
+    def _is_fresh(self, positions: Reading[Positions] | None) -> bool:
+        return is_fresh(positions, self._clock.now_ms(), self._rules.chain.terms.position_age_ms_max)
 
     async def _heed_operator(self, delivery: InHand) -> None:
         """Read the operator keys again after a wait, and where no claim will look at the symbol's cooldown.

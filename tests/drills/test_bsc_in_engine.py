@@ -18,6 +18,7 @@ import redis.asyncio as redis
 from support.house import KEY, SECRET, House, engine, exchange, house, until
 
 from quantum_trader.bsc.lifespan import Lifespan
+from quantum_trader.bsc.status import StatusFile
 from quantum_trader.bsc.watch_log import WatchLog
 from quantum_trader.domain.clock import SystemClock
 from quantum_trader.domain.trading import Leg
@@ -110,7 +111,11 @@ def sign(pack: Path) -> None:
 
 
 async def good_polls(state_dir: Path, wanted: int) -> bool:
-    return WatchLog(state_dir / "bsc").read().coverage(0, 2**53).good_polls >= wanted
+    """Whether so many polls were good, and the last of them is in the status: that is written last."""
+    polls, status = WatchLog(state_dir / "bsc").read(), StatusFile(state_dir / "bsc").read()
+    if status is None or status["last_good_poll_ms"] != polls.last_good_ms:
+        return False
+    return polls.coverage(0, 2**53).good_polls >= wanted
 
 
 async def test_inc33_an_active_kill_switch_does_not_stop_bsc(tmp_path: Path) -> None:

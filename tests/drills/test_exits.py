@@ -191,6 +191,27 @@ async def test_a_blind_exit_without_size_waits_up_to_its_age_limit_and_no_longer
     assert 8_000 <= int(result["timestamp"]) - issued_ms < 11_000
 
 
+async def test_a_partial_exit_waits_for_a_read_of_positions_that_are_in_doubt(tmp_path: Path) -> None:
+    async with house(tmp_path, exchange=NO_STREAMS) as running:
+        await running.open("XRPUSDT", qty=100)
+        await running.trade("XRPUSDT", "SELL", Decimal(60), "byhand")
+        running.app._joined.rooms.account.doubt()  # type: ignore[union-attr]
+        running.fault(FaultKind.STATUS_BEFORE, path="/fapi/v3/positionRisk", preset="500_unknown", count=9)
+        result = await running.close(action="PARTIAL_50")
+        assert (result["decision"], Decimal(result["filled_qty"])) == ("FILLED", 20)
+
+
+async def test_positions_that_stay_in_doubt_stop_no_exit(running: House) -> None:
+    await running.open("XRPUSDT", qty=100)
+    account = running.app._joined.rooms.account  # type: ignore[union-attr]
+    account.doubt()
+    running.fault(FaultKind.STATUS_BEFORE, path="/fapi/v3/positionRisk", preset="500_unknown", count=1000)
+    began_ms = running.app._clock.now_ms()
+    result = await running.close(action="PARTIAL_50")
+    assert (result["decision"], Decimal(result["filled_qty"])) == ("FILLED", 50)
+    assert int(result["timestamp"]) - began_ms >= 5_000
+
+
 async def test_inc_68_a_failed_position_read_blocks_an_open_and_is_not_flat(running: House) -> None:
     running.app._joined.rooms.account.positions = None  # type: ignore[union-attr]
     running.fault(FaultKind.STATUS_BEFORE, path="/fapi/v3/positionRisk", preset="500_unknown", count=100)
