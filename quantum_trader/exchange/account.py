@@ -29,6 +29,7 @@ from quantum_trader.exchange.trades import trades_since
 _NO_SUCH_ORDER = -2013
 _BAD_REQUEST = 400
 _ORDER_ROWS = 1_000
+_NAMES_MAX = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class BinanceAccount:
         self._reader = reader
         self._position_mode = position_mode
         self._server_clock = server_clock
+        self._names: dict[tuple[str, int], str] = {}
 
     async def positions(self) -> Positions:
         """Every live position of the account. Raises ``ExchangeError``; never empty for a failure.
@@ -108,9 +110,16 @@ class BinanceAccount:
         return state
 
     async def client_order_id_of(self, symbol: str, order_id: int) -> str | None:
-        """The client id of the order with this exchange id. Raises ``ExchangeError``."""
+        """The client id of the order with this exchange id, which never changes. Raises ``ExchangeError``."""
+        known = self._names.get((symbol, order_id))
+        if known is not None:
+            return known
         state = await self._find_order(symbol, "orderId", str(order_id))
-        return state.client_order_id if state is not None else None
+        if state is None:
+            return None
+        if len(self._names) >= _NAMES_MAX:
+            del self._names[next(iter(self._names))]
+        return self._names.setdefault((symbol, order_id), state.client_order_id)
 
     async def _find_order(self, symbol: str, name: str, value: str) -> OrderState | None:
         try:

@@ -9,7 +9,10 @@
    only while nothing is under way on the symbol); or the position as it was read before the order,
    plus all trades since. Two ways, for a ledger that is wrong is not mended before this ends.
 
-Until then the order stays unknown, for as long as it takes: patience never turns into a verdict.
+Where neither explains the position, the trades alone have to show nothing for two minutes more: a fill
+is among them by then, and an explanation may never come (docs/decisions/0011). Until one of these holds
+the order stays unknown, however long that takes. What a failed proof asked for is asked again less and
+less often, as it weighs more than all that the engine reads otherwise.
 
 Whoever tells first counts: the reply, the user data stream (``OrderNews``) or a query. What the
 stream tells goes the way of every other word on an order, into the one result of its plan; it never
@@ -45,6 +48,8 @@ from quantum_trader.stores.claims import StoredOrder
 PAUSE_FIRST_S = 0.05
 PAUSE_MAX_S = 1.0
 AGREEING_QUERIES_MIN = 3
+UNEXPLAINED_MS = 120_000  # for how long queries and trades have to agree where nothing explains the position
+PROOF_PAUSE_MAX_S = 16.0
 CLOCK_DOUBT_MS = 1000  # the exchange accepts timestamps up to 1 s ahead of its clock (BINANCE.md 2)
 ALERT_AFTER_S = 60.0
 LANE_PATIENCE_S = 1.0
@@ -153,7 +158,7 @@ class OrderFollower:
             self._unresolved_since_ms.pop(order.client_order_id, None)
 
     async def _resolve(self, order: StoredOrder, ledger_amount: Callable[[], Decimal]) -> OrderState | None:
-        pause = _Pauses(self._clock, alert=lambda: _alert(order))
+        pause, proof = _Pauses(self._clock, alert=lambda: _alert(order)), _Turns(self._clock)
         agreeing_since_ms: int | None = None
         agreeing = 0
         with self._news.watch(order.client_order_id) as news:
@@ -166,8 +171,9 @@ class OrderFollower:
                 if found is None and now_ms > self._fence_ms(order):
                     agreeing_since_ms = agreeing_since_ms or now_ms
                     agreeing += 1
-                    proven = self._is_proven(agreeing, now_ms - agreeing_since_ms)
-                    if proven and await self._nothing_shows(order, ledger_amount()):
+                    agreed_for_ms = now_ms - agreeing_since_ms
+                    may_be_proven = self._is_proven(agreeing, agreed_for_ms) and proof.is_due()
+                    if may_be_proven and await self._nothing_shows(order, ledger_amount(), agreed_for_ms):
                         return None
                 else:
                     agreeing_since_ms, agreeing = None, 0
@@ -225,7 +231,7 @@ class OrderFollower:
     def _is_proven(self, agreeing: int, agreed_for_ms: int) -> bool:
         return agreeing >= AGREEING_QUERIES_MIN and agreed_for_ms >= self._patience.not_placed_lag_s * 1000
 
-    async def _nothing_shows(self, order: StoredOrder, ledger_amount: Decimal) -> bool:
+    async def _nothing_shows(self, order: StoredOrder, ledger_amount: Decimal, agreed_for_ms: int) -> bool:
         """Whether trades and position are explained without this order."""
         since_ms = order.timestamp_ms - LOOK_BACK_MS
         try:
@@ -247,7 +253,7 @@ class OrderFollower:
         explained = _explained(ledger_amount, order.leg, foreign)
         if order.position_amt is not None:
             explained |= _explained(order.position_amt, order.leg, trades)
-        return positions.amount(order.leg) in explained
+        return positions.amount(order.leg) in explained or agreed_for_ms > UNEXPLAINED_MS
 
 
 def _explained(known: Decimal, leg: Leg, trades: Sequence[AccountTrade]) -> set[Decimal]:
@@ -276,6 +282,23 @@ class _Pauses:
         finally:
             await end_tasks([pause])
         self._pause_s = min(self._pause_s * 2, PAUSE_MAX_S)
+
+
+class _Turns:
+    """Says when it is time for something again, each time after twice the pause up to a bound."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._due_s = clock.monotonic_s()
+        self._pause_s = PAUSE_MAX_S
+
+    def is_due(self) -> bool:
+        """Whether it is time; true begins the next pause."""
+        now_s = self._clock.monotonic_s()
+        if now_s < self._due_s:
+            return False
+        self._due_s, self._pause_s = now_s + self._pause_s, min(self._pause_s * 2, PROOF_PAUSE_MAX_S)
+        return True
 
 
 def _is_older(found: OrderState, order: StoredOrder) -> bool:

@@ -254,6 +254,7 @@ async def test_the_client_id_of_an_order_is_found_by_the_exchanges_own(
 ) -> None:
     http.get(_at("/fapi/v1/order"), payload=ORDER)
     assert await exchange.account.client_order_id_of("BTCUSDT", 17) == "qt-1"
+    assert await exchange.account.client_order_id_of("BTCUSDT", 17) == "qt-1"  # known: not asked again
     http.get(_at("/fapi/v1/order"), status=400, payload={"code": -2013, "msg": "Order does not exist."})
     assert await exchange.account.client_order_id_of("BTCUSDT", 18) is None
 

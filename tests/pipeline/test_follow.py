@@ -10,7 +10,7 @@ from support.cases import NOW_MS, position, positions
 
 from quantum_trader.domain.order import AccountTrade, OrderState
 from quantum_trader.domain.trading import Leg, Positions, Side
-from quantum_trader.pipeline.follow import OrderFollower, Patience
+from quantum_trader.pipeline.follow import UNEXPLAINED_MS, OrderFollower, Patience
 from quantum_trader.positions.order_news import OrderNews
 from quantum_trader.stores.claims import StoredOrder
 
@@ -37,9 +37,9 @@ class SteppedClock:
 class Account:
     """An account on which the order was never placed, and where others traded."""
 
-    asked = 0
+    asked = proofs = 0
 
-    def __init__(self, held: Positions, *trades: tuple[int, str, Side, str]) -> None:
+    def __init__(self, held: Positions, *trades: tuple[int, str | None, Side, str]) -> None:
         self._held = held
         self._trades = [
             AccountTrade(SOL, side, number, number, Decimal(quantity), Decimal(118), Decimal(0), time_ms)
@@ -56,14 +56,17 @@ class Account:
         return self._held
 
     async def trades(self, symbol: str, since_ms: int) -> list[AccountTrade]:
+        self.proofs += 1
         return [trade for trade in self._trades if trade.time_ms >= since_ms]
 
     async def client_order_id_of(self, symbol: str, order_id: int) -> str | None:
         return self._names[order_id]
 
 
-async def resolved(account: Account, ledger: str, position_amt: str | None = None) -> OrderState | None:
-    clock = SteppedClock()
+async def resolved(
+    account: Account, ledger: str, position_amt: str | None = None, clock: SteppedClock | None = None
+) -> OrderState | None:
+    clock = clock or SteppedClock()
     patience = Patience(3000, 1.0)
     follower = OrderFollower(account, clock, clock.now_ms, patience, OrderNews())  # type: ignore[arg-type]
     order = replace(SENT, position_amt=Decimal(position_amt) if position_amt else None)
@@ -85,7 +88,18 @@ async def test_a_wrong_ledger_does_not_keep_an_order_unknown_where_the_position_
 
 
 @pytest.mark.parametrize("name", ["web-1", "qt-other-0"])
-async def test_a_position_that_nothing_explains_keeps_the_order_unknown(name: str) -> None:
+async def test_a_position_that_nothing_explains_keeps_the_order_unknown_for_two_minutes(name: str) -> None:
     account = Account(positions(position("0.5", "SOLUSDT")), (NOW_MS - 3_500, name, Side.SELL, "0.08"))
+    clock = SteppedClock()
+    assert await resolved(account, "0", clock=clock) is None
+    assert UNEXPLAINED_MS < clock.now_ms() - NOW_MS < UNEXPLAINED_MS + 30_000
+    assert account.proofs < 15
+
+
+@pytest.mark.parametrize("name", [None, SENT.client_order_id])
+async def test_a_trade_that_may_be_the_orders_keeps_it_unknown_for_as_long_as_it_takes(
+    name: str | None,
+) -> None:
+    account = Account(positions(position("0.5", "SOLUSDT")), (NOW_MS + 100, name, Side.BUY, "0.5"))
     with pytest.raises(AssertionError, match="stayed unknown"):
         await resolved(account, "0")
