@@ -308,5 +308,6 @@ async def compare(
     assert reported == executed
     sys.stdout.write(
         f"plans {len(submitted)} (+{len(doubtful)} doubtful), orders {len(orders)}, "
-        f"filled {len(executed)}, lost {len(lost)}, doubled {len(doubled)}\n"
+        f"filled {len(executed)}, lost {len(lost)}, doubled {len(doubled)}; "
+        f"{Counter(result['reason'] for result in ended).most_common(8)}\n"
     )
