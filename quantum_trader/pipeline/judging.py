@@ -39,6 +39,7 @@ from quantum_trader.stores.operator_state import OperatorState
 IN_FLIGHT_PAUSE_S = 0.1
 BLIND_EXIT_AFTER_S = 5.0
 OPERATOR_AGE_MS_MAX = 1000
+LOOK_AGAIN_AFTER_MS = 1000
 ADMISSION = "intake"
 IN_FLIGHT = Refusal("claim", Reason.SYMBOL_IN_FLIGHT.value)
 
@@ -151,14 +152,17 @@ class Judge:
     async def _worth_another_look(self, delivery: InHand, decision: Decision) -> bool:
         """Look again before the denial of what an older reading shows, or leaves out.
 
-        The positions, once, for an exit. For a rotation the cooldown of its symbol: what is closed for a
-        plan that cools down is closed for nothing.
+        The positions, once, for an exit; not what was read within the last second, so that a flood of exits
+        without a position leaves weight for the rest. For a rotation the cooldown of its symbol: what is
+        closed for a plan that cools down is closed for nothing.
         """
         if decision.rotation is not None and not _knows_cooldown(delivery):
             return await self._read_operator(delivery)
         if decision.intention.problem is None or not decision.is_exit or delivery.looked_again:
             return False
         delivery.looked_again = True
+        if is_fresh(self._rooms.account.positions, self._clock.now_ms(), LOOK_AGAIN_AFTER_MS):
+            return False
         try:
             await self._rooms.account.refresh_positions()
         except ExchangeError:

@@ -19,6 +19,8 @@ from quantum_trader.pipeline.fate import Fate, fate_of_order
 from quantum_trader.pipeline.follow import OrderFollower, wait_in_lane
 from quantum_trader.stores.claims import Refusal
 
+SIGNED_ANEW_WITHIN_MS = 5_000
+
 
 class OpenSender:
     """Sends a granted open and follows it to its end."""
@@ -63,16 +65,23 @@ class OpenSender:
         return Fate(Ended.FAILED, Reason.NOT_PLACED.value, attempts=attempts)
 
     async def _send_in_time(self, grant: Grant, attempts: list[dict[str, Any]]) -> tuple[Grant, Outcome]:
-        """Send; after -1021 or -5028, which prove non-execution, sign anew once (SPEC 7.3)."""
+        """Send; after -1021 or -5028, which prove non-execution, sign anew once (SPEC 7.3).
+
+        Not where the order was late indeed, as the engine or Redis stood still: it was judged by what was
+        true then.
+        """
         outcome = await self._send_once(grant, attempts)
         if not isinstance(outcome, Rejected) or refusal_of(outcome.code) is not Refused.TIME:
             return grant, outcome
+        age_ms = abs(self._rooms.clock.now_ms() - grant.record.decided_at_ms)
+        if age_ms > SIGNED_ANEW_WITHIN_MS:
+            return grant, _given_up(outcome, f"it was judged {age_ms} ms ago")
         if not await self._rooms.server_clock.resync():
             return grant, outcome
         later = replace(grant.record.order, timestamp_ms=self._rooms.server_clock.signing_time_ms())
         amended = await self._claims.amend(grant, later, [])
         if isinstance(amended, Refusal):
-            return grant, Rejected(outcome.code, f"{outcome.message} Not sent again: {amended.reason}", 400)
+            return grant, _given_up(outcome, amended.reason)
         return amended, await self._send_once(amended, attempts)
 
     async def _send_once(self, grant: Grant, attempts: list[dict[str, Any]]) -> Outcome:
@@ -100,6 +109,10 @@ class OpenSender:
             return _leverage_not_set(str(failed))
         self._rooms.account.leverages = {**self._rooms.account.leverages, symbol: wanted}
         return None
+
+
+def _given_up(outcome: Rejected, why: str) -> Rejected:
+    return replace(outcome, message=f"{outcome.message} Not sent again: {why}")
 
 
 def _leverage_not_set(error: str) -> Fate:

@@ -13,6 +13,7 @@ from support.house import NO_STREAMS, House, house, trace_of, until
 
 from quantum_trader.domain.order import client_order_id
 from quantum_trader.exchange.simulator import FaultKind
+from quantum_trader.pipeline import opens
 
 
 @pytest.fixture(params=["rest", "ws"])
@@ -160,6 +161,18 @@ async def test_inc_90_a_timestamp_refusal_is_signed_anew_once(running: House) ->
     running.spoil_order(FaultKind.STATUS_BEFORE, preset="400_timestamp", count=5)
     refused = await running.open("ADAUSDT", qty=100)
     assert (refused["decision"], refused["reason"]) == ("REJECTED", "exchange_rejected")
+
+
+async def test_an_open_that_was_late_indeed_is_not_signed_anew(
+    running: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opens, "SIGNED_ANEW_WITHIN_MS", -1)
+    running.spoil_order(FaultKind.STATUS_BEFORE, preset="400_timestamp")
+    refused = await running.open("XRPUSDT", qty=20)
+    assert (refused["decision"], refused["reason"]) == ("REJECTED", "exchange_rejected")
+    assert refused["error"].startswith("-1021")
+    assert "Not sent again: it was judged" in refused["error"]
+    assert len(trace_of(refused)["orders"]) == 1
 
 
 async def test_an_unknown_open_keeps_further_opens_off_the_symbol_and_lets_exits_pass(running: House) -> None:

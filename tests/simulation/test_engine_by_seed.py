@@ -15,7 +15,22 @@ ROOT = Path(__file__).parents[2]
 PLANS = 120
 SEEDS = range(1, 25)
 # With 500 plans: results that never came, former orders not told of, fills counted twice or lost.
-BROKE_ONCE = (50001, 50004, 50016, 50056, 60129, 70237, 70252, 80141, 80452, 80698, 80731, 82019, 90016)
+BROKE_ONCE = (
+    50001,
+    50004,
+    50016,
+    50056,
+    60129,
+    70237,
+    70252,
+    80141,
+    80452,
+    80698,
+    80731,
+    82019,
+    90016,
+    91457,
+)
 QUICKLY_FOUND = ("resend_on_timeout", "new_is_filled", "claim_kept", "settled_twice", "rate_counted_late")
 
 TOLD_TWICE = """
