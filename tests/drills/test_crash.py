@@ -32,6 +32,7 @@ SYMBOLS = ("XRPUSDT", "ADAUSDT", "DOGEUSDT")
 KILLS = int(os.environ.get("KILLS", "12"))
 SEED = int(os.environ.get("SEED", "1"))
 TRADES_WITHIN_S = 10.0
+PUT_EVERY_S = 0.05  # always some plans in hand, and few enough for short lives to get at those still young
 
 
 def environment(state_dir: Path, url: str) -> dict[str, str]:
@@ -138,7 +139,7 @@ class Load:
             try:
                 while True:
                     await self._put(database)
-                    await asyncio.sleep(0.02)
+                    await asyncio.sleep(PUT_EVERY_S)
             except (RedisError, OSError):
                 await asyncio.sleep(0.02)
             finally:
