@@ -27,6 +27,7 @@ from quantum_trader.pipeline.follow import AGREEING_QUERIES_MIN, CLOCK_DOUBT_MS,
 PAUSE_S = 0.1
 AGREEING_PAUSE_S = 0.5
 ASKED_AFTER_EXPIRY_MS = 600_000
+OFFSET_DOUBT_MS = 100  # how far off the exchange's time may be measured where answers are slow
 
 log = structlog.get_logger()
 
@@ -91,13 +92,16 @@ class LookBack:
     async def _of_orders(self, found: list[OrderState], plan: Plan) -> Seen:
         """Tell the plan's own orders from one that was placed before it; stream ids go by Redis' clock.
 
-        Our clock stands between the two others and may have stepped, so the exchange's is measured anew.
+        Our clock stands between the two others and may have stepped, so the exchange's is measured anew. A
+        plan's order may follow its entry within milliseconds, and answers may take longer than that to be
+        heard: an order is the plan's own unless it is certainly older.
         """
         await self._rooms.server_clock.resync()
         offset_ms = self._rooms.server_clock.offset_ms or 0
-        ahead_ms = await self._stream_now_ms() - self._clock.now_ms()
+        asked_ms = self._clock.now_ms()
+        ahead_ms = await self._stream_now_ms() - asked_ms  # at most: it was told after it was asked for
         oldest_ms = min((order.created_ms or order.update_time_ms) for order in found) - offset_ms + ahead_ms
-        if oldest_ms < plan.stream_ms:  # told by Redis' clock: the gate compares it with the stream id again
+        if oldest_ms + OFFSET_DOUBT_MS < plan.stream_ms:  # told by Redis' clock, which the gate's words go by
             return Seen(history=PlanHistory(prior_order_ms=oldest_ms))
         return Seen(tuple(found))
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from support.house import NO_STREAMS, House, house, trace_of, until
 
+from quantum_trader import housekeeping
 from quantum_trader.domain.order import client_order_id
 from quantum_trader.domain.plan import Plan
 from quantum_trader.domain.trading import Positions
@@ -103,7 +104,12 @@ async def add_position(rich: House, symbol: str, quantity: Decimal, number: int)
     assert reply["status"] in ("FILLED", "NEW"), reply
 
 
-async def test_inc_28_a_reduce_only_refusal_on_a_flat_symbol_is_done_once(tmp_path: Path) -> None:
+async def test_inc_28_a_reduce_only_refusal_on_a_flat_symbol_is_done_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        housekeeping, "POSITIONS_BLIND_EVERY_S", 3600.0
+    )  # nothing else may see the close first
     async with house(tmp_path, exchange=NO_STREAMS) as running:
         await running.open("XRPUSDT", qty=20)
         rooms = running.app._joined.rooms  # type: ignore[union-attr]

@@ -30,8 +30,12 @@ class ExchangeClock:
         return self.answers
 
 
-async def seen(one: Plan, created_ms: int, clock: ExchangeClock) -> Seen:
-    """What is seen of an order that the exchange created at ``created_ms``, by its clock and by Redis'."""
+async def seen(one: Plan, created_ms: int, clock: ExchangeClock, heard_after_ms: int = 0) -> Seen:
+    """What is seen of an order that the exchange created at ``created_ms``, by its clock and by Redis'.
+
+    The answer of Redis is heard ``heard_after_ms`` late.
+    """
+    passed_ms = 0
     order = OrderState(
         leg(),
         Side.BUY,
@@ -49,11 +53,13 @@ async def seen(one: Plan, created_ms: int, clock: ExchangeClock) -> Seen:
         return [order]
 
     async def redis_now_ms() -> int:
+        nonlocal passed_ms
+        passed_ms += heard_after_ms
         return NOW_MS
 
     sent: dict[str, int] = {}
     rooms: Any = SimpleNamespace(server_clock=clock, sent_orders_ms=sent)
-    ours: Any = SimpleNamespace(now_ms=lambda: NOW_MS + clock.step_ms)
+    ours: Any = SimpleNamespace(now_ms=lambda: NOW_MS + clock.step_ms + passed_ms)
     look_back = LookBack(found, redis_now_ms, rooms, ours, Patience(500, 0.3))
     return await look_back.at_the_exchange(one, NOW_MS)
 
@@ -75,3 +81,9 @@ async def test_a_plan_whose_order_is_taken_for_an_older_one_is_never_sent_again(
     found = await seen(one, one.stream_ms + age_ms, ExchangeClock(step_ms, answers))
     if not found.orders:
         assert judged(one, evidence(plan_history=found.history)).reason == "plan_id_reused"
+
+
+@pytest.mark.parametrize("off_ms", [-80, 0, 80])
+async def test_an_order_right_behind_its_entry_is_its_own_though_answers_are_slow(off_ms: int) -> None:
+    one = plan()
+    assert (await seen(one, one.stream_ms + 3 + off_ms, ExchangeClock(0), heard_after_ms=700)).orders
