@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -14,6 +15,7 @@ from quantum_trader import housekeeping
 from quantum_trader.domain.order import client_order_id
 from quantum_trader.domain.plan import Plan
 from quantum_trader.domain.trading import Positions
+from quantum_trader.exchange.errors import ExchangeError
 from quantum_trader.exchange.simulator import FaultKind
 from quantum_trader.pipeline.intake import read_entry
 from quantum_trader.pipeline.rules import AgeLimits, Rules
@@ -130,13 +132,21 @@ async def test_an_exit_goes_on_through_transient_refusals(running: House) -> Non
     assert [order["outcome"] for order in trace_of(result)["orders"]] == ["Rejected", "Rejected", "Accepted"]
 
 
+async def hide_positions(running: House) -> None:
+    """Let the engine forget the positions and every read of them fail; no earlier one is left under way."""
+    account = running.app._joined.rooms.account  # type: ignore[union-attr]
+    running.fault(FaultKind.STATUS_BEFORE, path="/fapi/v3/positionRisk", preset="500_unknown", count=1000)
+    with contextlib.suppress(ExchangeError):
+        await account.refresh_positions()
+    account.positions = None
+
+
 @pytest.mark.parametrize("action", [{}, {"action": "FULL_CLOSE_PROPOSED"}], ids=["no action", "full close"])
 async def test_inc_20_an_exit_waits_for_positions_and_then_goes_out_blind_as_asked(
     running: House, action: dict[str, str]
 ) -> None:
     await running.open("XRPUSDT", qty=20)
-    running.app._joined.rooms.account.positions = None  # type: ignore[union-attr]
-    running.fault(FaultKind.STATUS_BEFORE, path="/fapi/v3/positionRisk", preset="500_unknown", count=1000)
+    await hide_positions(running)
     wire = running.watch()
     result = await running.open("XRPUSDT", qty=20, side="SELL", reduceOnly="true", **action)
     assert (result["decision"], Decimal(result["filled_qty"])) == ("FILLED", 20)
@@ -189,8 +199,7 @@ async def test_a_blind_exit_without_size_waits_up_to_its_age_limit_and_no_longer
     joined = running.app._joined
     assert joined is not None
     joined.rules.rules = Rules(joined.rules.chain, AgeLimits(60_000, 8_000))
-    joined.rooms.account.positions = None
-    running.fault(FaultKind.STATUS_BEFORE, path="/fapi/v3/positionRisk", preset="500_unknown", count=1000)
+    await hide_positions(running)
     issued_ms = running.app._clock.now_ms() - 6_000  # two seconds are left of its age
     result = await running.close(timestamp=issued_ms)
     assert (result["decision"], result["reason"]) == ("FAILED", "exit_unsized")
@@ -219,8 +228,7 @@ async def test_positions_that_stay_in_doubt_stop_no_exit(running: House) -> None
 
 
 async def test_inc_68_a_failed_position_read_blocks_an_open_and_is_not_flat(running: House) -> None:
-    running.app._joined.rooms.account.positions = None  # type: ignore[union-attr]
-    running.fault(FaultKind.STATUS_BEFORE, path="/fapi/v3/positionRisk", preset="500_unknown", count=100)
+    await hide_positions(running)
     result = await running.open()
     assert (result["decision"], result["reason"]) == ("BLOCKED", "evidence_missing")
 
