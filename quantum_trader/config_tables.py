@@ -223,7 +223,10 @@ class HttpTable(Table):
         "as it may submit plans and nothing else. Empty: alerts are refused. QT_HTTP__ALERT_TOKEN[_FILE]",
     )
     plans_per_min: int = Field(
-        default=120, ge=1, le=60_000, description="plans and alerts taken over HTTP in a minute; then 429"
+        default=120,
+        ge=1,
+        le=60_000,
+        description="opens taken over HTTP in a minute; then 429. Exits are not counted",
     )
     hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="further host names by which the page is reached, as behind a reverse proxy"

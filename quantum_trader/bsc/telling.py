@@ -73,8 +73,9 @@ class Teller:
             closes=closes,
         )
         log.info("bsc_started", authority=self._authority, days_left=days_left, closes=closes)
-        if self._authority is Authority.OBSERVER:  # nothing is protected: every start says so
+        if self._authority is Authority.OBSERVER:  # nothing is protected: every start says so, at once
             self._tell_authority(self._authority)
+            self._sink.health(self._health(self._clock.now_ms()))
 
     async def tell(
         self, reading: Reading | None, breaches: Sequence[Breach], problems: Sequence[str]
@@ -155,7 +156,13 @@ class Teller:
             log.warning("bsc_reinstated", days_left=self._activation.days_left(self._clock.now_ms()))
 
     async def _read_activation(self) -> None:
-        await self._change_activation(lambda: self._memory.lifespan.begin(self._clock.now_ms()))
+        """Take over what is on disk; where nothing can be written there, what can be read."""
+        now_ms, lifespan = self._clock.now_ms(), self._memory.lifespan
+        found = await self._on_disk(lambda: lifespan.begin(now_ms))
+        if found is None:
+            found = await self._on_disk(lambda: lifespan.read(now_ms))
+        if found is not None:
+            self._activation = found
 
     async def _change_activation(self, change: Callable[[], Activation]) -> None:
         changed = await self._on_disk(change)

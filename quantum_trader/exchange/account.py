@@ -13,6 +13,7 @@ from quantum_trader.exchange.endpoints import (
     ACCOUNT_CONFIG,
     ALL_ORDERS,
     BALANCE,
+    FORCE_ORDERS,
     OPEN_ORDERS_ALL,
     ORDER,
     POSITION_RISK,
@@ -29,6 +30,7 @@ from quantum_trader.exchange.trades import trades_since
 _NO_SUCH_ORDER = -2013
 _BAD_REQUEST = 400
 _ORDER_ROWS = 1_000
+_FORCED_ROWS = 100
 _NAMES_MAX = 10_000
 
 
@@ -137,6 +139,14 @@ class BinanceAccount:
         """The newest orders of ``symbol``, a thousand at most, oldest first. Raises ``ExchangeError``."""
         params = (("symbol", symbol), ("limit", str(_ORDER_ROWS)))
         return _orders(str(ALL_ORDERS), await self._reader.read(ALL_ORDERS, params))
+
+    async def forced_orders(self, symbol: str, since_ms: int) -> Sequence[OrderState]:
+        """Liquidations and auto-deleveraging of ``symbol`` since ``since_ms``; weighs 20.
+
+        Raises ``ExchangeError``.
+        """
+        params = (("symbol", symbol), ("startTime", str(since_ms)), ("limit", str(_FORCED_ROWS)))
+        return _orders(str(FORCE_ORDERS), await self._reader.read(FORCE_ORDERS, params))
 
     async def open_orders(self) -> Sequence[OrderState]:
         """Every order that rests on the account, of all symbols; weighs 40. Raises ``ExchangeError``."""

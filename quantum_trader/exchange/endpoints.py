@@ -46,6 +46,7 @@ POSITION_MODE = Endpoint("GET", "/fapi/v1/positionSide/dual", Security.SIGNED, 3
 ORDER = Endpoint("GET", "/fapi/v1/order", Security.SIGNED, 1)
 USER_TRADES = Endpoint("GET", "/fapi/v1/userTrades", Security.SIGNED, 5)
 OPEN_ORDERS_ALL = Endpoint("GET", "/fapi/v1/openOrders", Security.SIGNED, 40)
+FORCE_ORDERS = Endpoint("GET", "/fapi/v1/forceOrders", Security.SIGNED, 20)
 ALL_ORDERS = Endpoint("GET", "/fapi/v1/allOrders", Security.SIGNED, 5)
 
 LISTEN_KEY = Endpoint("POST", "/fapi/v1/listenKey", Security.KEY, 1)

@@ -76,6 +76,10 @@ class AccountReads(Protocol):
         """The newest orders of ``symbol``, a thousand at most, oldest first."""
         ...
 
+    async def forced_orders(self, symbol: str, since_ms: int) -> Sequence[OrderState]:
+        """Liquidations and auto-deleveraging of ``symbol`` since ``since_ms``, at most 90 days back."""
+        ...
+
     async def open_orders(self) -> Sequence[OrderState]:
         """Every order that rests on the account, of all symbols."""
         ...

@@ -1,5 +1,8 @@
 """The exchange's clock: how far it is from ours, measured and kept (SPEC 7, INC-90).
 
+It is kept against our monotonic clock, so that a step of our wall clock changes nothing; what changes
+something, a machine that was suspended, shows as -1021, after which it is measured anew.
+
 A skew is no fault: requests are signed in the exchange's time. Only a skew that cannot be measured
 is: ``is_measured`` is then False, which blocks opens (``clock_skew``) and nothing else.
 """
@@ -20,7 +23,8 @@ _AGE_MAX_S = 3_600.0
 
 class _Sample(NamedTuple):
     round_trip_s: float
-    offset_ms: int
+    ahead_ms: int
+    """The exchange's time minus our monotonic time, in ms."""
     measured_at_s: float
 
 
@@ -39,12 +43,14 @@ class ServerClock:
 
     def signing_time_ms(self) -> int:
         """Milliseconds since the epoch by the exchange's clock; by ours while never measured."""
-        return self._clock.now_ms() + (self.offset_ms or 0)
+        if self._kept is None:
+            return self._clock.now_ms()
+        return round(self._clock.monotonic_s() * 1000) + self._kept.ahead_ms
 
     @property
     def offset_ms(self) -> int | None:
-        """Exchange's time minus ours, in ms; None while it was never measured."""
-        return self._kept.offset_ms if self._kept is not None else None
+        """Exchange's time minus our wall time of this moment, in ms; None while it was never measured."""
+        return self.signing_time_ms() - self._clock.now_ms() if self._kept is not None else None
 
     @property
     def age_s(self) -> float | None:
@@ -91,12 +97,12 @@ class ServerClock:
         if not samples and failure is not None:
             raise failure
         self._kept = min(samples)
-        return self._kept.offset_ms
+        return self.signing_time_ms() - self._clock.now_ms()
 
     async def _sample(self) -> _Sample:
-        asked_at_ms, asked_at_s = self._clock.now_ms(), self._clock.monotonic_s()
+        asked_at_s = self._clock.monotonic_s()
         server_time_ms = await self._ask_server_time_ms()
         answered_at_s = self._clock.monotonic_s()
         round_trip_s = answered_at_s - asked_at_s
-        offset_ms = server_time_ms - asked_at_ms - round(round_trip_s * 500)
-        return _Sample(round_trip_s, offset_ms, answered_at_s)
+        ahead_ms = server_time_ms - round((asked_at_s + round_trip_s / 2) * 1000)
+        return _Sample(round_trip_s, ahead_ms, answered_at_s)

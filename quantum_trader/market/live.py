@@ -54,6 +54,11 @@ class LiveMarket:
             return streamed
         return Reading(read.value[symbol], read.read_at_ms, read.source)
 
+    def mark_or_absence_of(self, symbol: str) -> Reading[Any] | None:
+        """Return what says last what the mark price is, or that there is none: a read lists them all."""
+        known = self.mark_of(symbol)
+        return self.marks if known is None else known
+
     @property
     def newest_marks(self) -> Reading[Any] | None:
         """What was told last of any mark price, by a read or by the stream: how fresh they are."""

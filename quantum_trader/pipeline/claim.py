@@ -115,7 +115,9 @@ class ClaimStep:
     async def amend(self, grant: Grant, order: StoredOrder, settled_orders: list[str]) -> Grant | Refusal:
         """Store the next order of a claimed plan, or the same one with a new timestamp, before it is sent."""
         record = replace(grant.record, order=order, settled_orders=settled_orders)
-        refusal = await self._store.amend(self._rooms.lease.value, record, lock_ttl_ms=LOCK_TTL_MS)
+        refusal = await self._amend(record)
+        if _lost_lease(refusal) and record.is_exit and not await self._rooms.lease.renew():
+            refusal = await self._amend(record)
         if refusal is not None:
             return refusal
         claimed = self._proof(record) if grant.claimed is not None else None
@@ -140,9 +142,12 @@ class ClaimStep:
         """Let go of the symbol's lock while the outcome is unknown; the claim itself stays."""
         await self._store.unlock(grant.record.order.leg.symbol, grant.record.plan_id)
 
+    async def _amend(self, record: PlanRecord) -> Refusal | None:
+        return await self._store.amend(self._rooms.lease.value, record, lock_ttl_ms=LOCK_TTL_MS)
+
     async def _take(self, record: PlanRecord, limits: OpenLimits | None, state: str) -> Refusal | None:
         refusal = await self._ask(record, limits, state)
-        if refusal is None or refusal.reason != Reason.NOT_LEADER.value or limits is not None:
+        if not _lost_lease(refusal) or limits is not None:
             return refusal
         # an exit does not wait for the next renewal of a lease that ran out or was lost with its key
         return refusal if await self._rooms.lease.renew() else await self._ask(record, limits, state)
@@ -201,6 +206,10 @@ class ClaimStep:
         while self._rooms.sent_orders_ms.get(client_order_id(plan_id, number)) is not None:
             number += 1
         return number
+
+
+def _lost_lease(refusal: Refusal | None) -> bool:
+    return refusal is not None and refusal.reason == Reason.NOT_LEADER.value
 
 
 def _compared(limits: OpenLimits, refusal: Refusal) -> dict[str, Any]:

@@ -139,7 +139,7 @@ async def refresh_stale(rooms: Rooms, terms: Terms, symbol: str) -> list[str]:
     failures: list[str] = []
     stale: tuple[tuple[Reading[Any] | None, int, Callable[[], Awaitable[None]]], ...] = (
         (rooms.account.trusted_positions, terms.position_age_ms_max, rooms.account.refresh_positions),
-        (rooms.market.mark_of(symbol), terms.mark_age_ms_max, rooms.market.refresh_marks),
+        (rooms.market.mark_or_absence_of(symbol), terms.mark_age_ms_max, rooms.market.refresh_marks),
     )
     for reading, age_ms_max, refresh in stale:
         if is_fresh(reading, now_ms, age_ms_max):

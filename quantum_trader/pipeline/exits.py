@@ -159,9 +159,12 @@ class ExitSender:
                 return False
             if outcome.code == REDUCE_ONLY_OBSTRUCTED:
                 await self._clear_the_way(progress)
+        await self._pause(progress)
+        return True
+
+    async def _pause(self, progress: Progress) -> None:
         await self._clock.sleep(progress.pause_s)
         progress.pause_s = min(progress.pause_s * 2, PAUSE_MAX_S)
-        return True
 
     async def _may_fit(self, progress: Progress) -> bool:
         """Read the rules that a quantity broke, for the next one; False past the deadline."""
@@ -184,10 +187,23 @@ class ExitSender:
             log.warning("orders_in_the_way_stay", symbol=symbol, error=str(failed))
 
     async def _next_order(self, progress: Progress) -> bool:
-        """Read the position again and store the next order; False when there is none to send."""
-        quantity = await self._next_quantity(progress)
-        if quantity is None or self._rooms.clock.now_ms() >= progress.deadline_ms:
-            return False
+        """Read the position again and store the next order; False when there is none to send.
+
+        Where another exit took the symbol while the end of an order was waited for, it is waited for.
+        """
+        while (quantity := await self._next_quantity(progress)) is not None:
+            if self._rooms.clock.now_ms() >= progress.deadline_ms:
+                return False
+            refusal = await self._store_next(progress, quantity)
+            if refusal is None:
+                return True
+            progress.last_trouble = f"{refusal.gate}: {refusal.reason}"
+            if refusal.reason != Reason.SYMBOL_IN_FLIGHT.value:
+                return False
+            await self._pause(progress)
+        return False
+
+    async def _store_next(self, progress: Progress, quantity: Decimal) -> Refusal | None:
         before, positions = progress.grant.record.order, self._rooms.account.positions
         number = before.number + 1
         next_order = StoredOrder(
@@ -203,10 +219,9 @@ class ExitSender:
         settled = dict.fromkeys([*known, *(order.client_order_id for order in progress.orders)])
         amended = await self._claims.amend(progress.grant, next_order, list(settled))
         if isinstance(amended, Refusal):
-            progress.last_trouble = f"{amended.gate}: {amended.reason}"
-            return False
+            return amended
         progress.grant = amended
-        return True
+        return None
 
     async def _next_quantity(self, progress: Progress) -> Decimal | None:
         leg, side = progress.grant.record.order.leg, progress.grant.record.order.side
@@ -235,8 +250,19 @@ class ExitSender:
                 continue
             shown = self._rooms.account.shown
             progress.amount = shown.amount(leg) if shown is not None else None
-            return progress.amount
+            if not self._hides(progress):
+                return progress.amount
+            await self._clock.sleep(PAUSE_FIRST_S)
         return None
+
+    def _hides(self, progress: Progress) -> bool:
+        """Whether a read that says flat answered from before our open: nothing yet says that it is gone."""
+        if progress.amount != 0 or filled_quantity(progress.orders) > 0:
+            return False
+        refused = progress.last_refusal
+        if refused is not None and refusal_of(refused.code) is Refused.POSITION_STATE:
+            return False
+        return self._rooms.account.outruns_reads(progress.grant.record.order.leg)
 
     def _sum_up(self, progress: Progress) -> Fate:
         orders, attempts = tuple(progress.orders), progress.attempts

@@ -19,13 +19,17 @@ import structlog
 from quantum_trader.domain.clock import Clock
 from quantum_trader.domain.order import CLIENT_ORDER_ID_PREFIX, OrderState
 from quantum_trader.domain.trading import Leg
+from quantum_trader.exchange.endpoints import ORDER
+from quantum_trader.exchange.errors import ExchangeError
 from quantum_trader.exchange.ports import AccountReads
 from quantum_trader.pipeline.auto_disarm import AutoDisarm
 from quantum_trader.stores.operator import StopStore
 from quantum_trader.stores.plan_stream import PlanStream
 
 COOLDOWN_S = 3600
+FORCED_KEPT_MS = 89 * 86_400_000  # the exchange tells of forced orders for 90 days
 LOOK_BACK_MS = 60_000  # how much earlier than the ledger's last word a fill may be dated
+NAMELESS_AFTER_MS = 60_000
 REMEMBERED_MAX = 10_000
 
 OURS = (CLIENT_ORDER_ID_PREFIX, "op-")
@@ -49,21 +53,33 @@ class ForeignFills:
         self._seen: OrderedDict[tuple[str, int], None] = OrderedDict()
         self._acting = asyncio.Lock()
 
-    async def explain(self, leg: Leg, since_ms: int) -> None:
+    async def explain(self, leg: Leg, since_ms: int, *, was_held: bool) -> None:
         """Find the orders that filled on ``leg`` since ``since_ms`` and act on those that are not ours.
 
-        At most an hour back: what is older has cooled down by itself.
+        At most an hour back: what is older has cooled down by itself. A position of ours that was
+        forced shut before that disarms all the same.
 
         Raises:
             ExchangeError, RedisError: the answer is not complete; ask again.
         """
-        oldest_ms = self._clock.now_ms() - COOLDOWN_S * 1000
-        trades = await self._account.trades(leg.symbol, max(since_ms - LOOK_BACK_MS, oldest_ms))
-        for order_id in dict.fromkeys(trade.order_id for trade in trades if trade.leg == leg):
-            if (leg.symbol, order_id) in self._seen:
-                continue
-            client_order_id = await self._account.client_order_id_of(leg.symbol, order_id) or ""
-            await self._act_once(leg, order_id, client_order_id)
+        now_ms, from_ms = self._clock.now_ms(), since_ms - LOOK_BACK_MS
+        oldest_ms = now_ms - COOLDOWN_S * 1000
+        if was_held and from_ms < oldest_ms:
+            for order in await self._account.forced_orders(leg.symbol, max(from_ms, now_ms - FORCED_KEPT_MS)):
+                if order.leg == leg and order.executed_quantity > 0:
+                    await self.act_on_told(order)
+        trades = await self._account.trades(leg.symbol, max(from_ms, oldest_ms))
+        newest_ms = {trade.order_id: trade.time_ms for trade in trades if trade.leg == leg}
+        for order_id, filled_ms in newest_ms.items():
+            if (leg.symbol, order_id) not in self._seen:
+                await self._act_once(leg, order_id, await self._name_of(leg, order_id, filled_ms))
+
+    async def _name_of(self, leg: Leg, order_id: int, filled_ms: int) -> str:
+        """Return the order's name, "" where the exchange has none; an order that just filled has one."""
+        name = await self._account.client_order_id_of(leg.symbol, order_id)
+        if name is None and self._clock.now_ms() - filled_ms < NAMELESS_AFTER_MS:
+            raise ExchangeError(str(ORDER), f"order {order_id} has filled and cannot be found yet")
+        return name or ""
 
     @staticmethod
     def concerns(order: OrderState) -> bool:

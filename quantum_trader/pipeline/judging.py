@@ -72,6 +72,7 @@ class InHand:
     history: PlanHistory | None = None
     paced: bool = False
     looked_again: bool = False
+    renewed: bool = False
     state: str = ""
     deadline_ms: int | None = None
 
@@ -152,12 +153,16 @@ class Judge:
     async def _worth_another_look(self, delivery: InHand, decision: Decision) -> bool:
         """Look again before the denial of what an older reading shows, or leaves out.
 
+        For an exit the lease, once: it runs out with a loss of Redis, and nobody else may have it.
         The positions, once, for an exit; not what was read within the last second, so that a flood of exits
         without a position leaves weight for the rest. For a rotation the cooldown of its symbol: what is
         closed for a plan that cools down is closed for nothing.
         """
         if decision.rotation is not None and not _knows_cooldown(delivery):
             return await self._read_operator(delivery)
+        if decision.is_exit and decision.reason == Reason.NOT_LEADER.value and not delivery.renewed:
+            delivery.renewed = True
+            return not await self._rooms.lease.renew()
         if decision.intention.problem is None or not decision.is_exit or delivery.looked_again:
             return False
         delivery.looked_again = True

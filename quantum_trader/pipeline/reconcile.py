@@ -105,7 +105,8 @@ class Reconciler:
         ours = self._rooms.ledger[leg]
         try:
             if not ours.holds_as_much_as(entry):  # else nobody traded: the ledger itself was changed
-                await self._foreign_fills.explain(leg, ours.last_update_ts or entry.last_update_ts)
+                since_ms, was_held = ours.last_update_ts or entry.last_update_ts, ours.position_amt != 0
+                await self._foreign_fills.explain(leg, since_ms, was_held=was_held)
         except ExchangeError as failed:
             return failed
         if not self.is_busy(leg.symbol) and self._still_shows(leg, entry):

@@ -1,7 +1,7 @@
 """After a crash, or a lost reply: settle with the exchange what is claimed (SPEC 7.8).
 
 Each claimed plan is finished on what was stored of it before anything was sent. Nothing new is
-decided about it: an open is only asked for; an exit goes on to its effect.
+decided about it: an open is only asked for; an exit goes on to its effect, up to its own deadline.
 """
 
 from __future__ import annotations
@@ -29,10 +29,12 @@ from quantum_trader.pipeline.opens import recovered_record
 from quantum_trader.pipeline.plan_orders import LOOK_BACK_MS, filled_numbers
 from quantum_trader.pipeline.rules import RulesInForce
 from quantum_trader.pipeline.runner import PlanRunner
+from quantum_trader.positions.live import READS_LAG_S
 from quantum_trader.stores.claims import ClaimStore, PlanRecord
 from quantum_trader.stores.mirror import Mirror
 
 RETRY_PAUSE_S = 1.0
+ASKED_AGAIN_S = 0.5
 
 log = structlog.get_logger()
 
@@ -65,7 +67,6 @@ class Recovery:
         if not isinstance(plan, Plan):
             raise TypeError(f"claimed plan {record.plan_id} cannot be read back")
         log.warning("plan_recovered", plan_id=record.plan_id, client_order_id=record.order.client_order_id)
-        begun_ms = self._clock.now_ms()
         record = await self._as_far_as_it_got(record, plan.stream_ms) if record.is_exit else record
         grant = Grant(record, _decision_of(plan, record))
         if record.is_exit:
@@ -73,7 +74,7 @@ class Recovery:
             fate = await self._steps.exits.send(
                 grant,
                 record.asked,
-                begun_ms + self._rules.ages.exit_ms,
+                record.decided_at_ms + self._rules.ages.exit_ms,
                 _nothing_to_release,
                 earlier=await self._earlier_orders(record),
                 settle_first=True,
@@ -121,10 +122,17 @@ class Recovery:
             await self._clock.sleep(RETRY_PAUSE_S)
 
     async def _earlier_orders(self, record: PlanRecord) -> list[OrderState]:
-        """Return the settled orders of an exit, asked for until the exchange answers."""
+        """Return the settled orders of an exit, asked for until the exchange answers.
+
+        One that is not found at first may have ended a moment ago: queries lag.
+        """
         found: list[OrderState] = []
+        lag_until_s = self._clock.monotonic_s() + READS_LAG_S
         for name in record.settled_orders:
             order = await self._ask(record.order.leg.symbol, name)
+            while order is None and self._clock.monotonic_s() < lag_until_s:
+                await self._clock.sleep(ASKED_AGAIN_S)
+                order = await self._ask(record.order.leg.symbol, name)
             if order is not None:
                 found.append(order)
         return found

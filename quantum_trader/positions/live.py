@@ -116,6 +116,10 @@ class LiveAccount:
         """Whether no lag of reads, and no error of our clock, can hide the order from the last reading."""
         return self._asked_at_ms > order.update_time_ms + READS_LAG_S * 1000 + CLOCK_DOUBT_MS
 
+    def outruns_reads(self, leg: Leg) -> bool:
+        """Whether ``leg`` is held by our own fills alone: the last read lagged, and may be wrong of it."""
+        return leg in self._kept and self.positions is not None and leg in self.positions.value
+
     def _was_kept_without(self, order: OrderState) -> bool:
         """Whether the reading in use has the order's leg as it was before it, as the last read lagged."""
         held = self.positions.value.get(order.leg) if self.positions is not None else None

@@ -303,8 +303,7 @@ class ClaimStore:
         names = [self._keys.processed(plan_id), self._keys.plan(plan_id)]
         reply: Any = await self._database.client.mget(names)
         state, record = reply
-        content_hash = decode(record).get("content_hash", "") if record is not None else ""
-        return (state or b"").decode(), content_hash
+        return (state or b"").decode(errors="replace"), _content_hash(record)
 
     def _common_keys(self, plan_id: str, symbol: str) -> list[str]:
         keys = self._keys
@@ -322,6 +321,14 @@ class ClaimStore:
             keys.rate_global,
             keys.claims,
         ]
+
+
+def _content_hash(record: bytes | None) -> str:
+    """Return the hash of a stored record; "" for none, and for what somebody else wrote in its place."""
+    try:
+        return str(decode(record)["content_hash"]) if record is not None else ""
+    except (ValueError, TypeError, KeyError):
+        return ""
 
 
 def _amount(text: str | None) -> Decimal | None:

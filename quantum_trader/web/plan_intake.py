@@ -58,7 +58,7 @@ class PlanIntake:
 
     async def post_plan(self, request: web.Request) -> web.Response:
         """Take a plan, or an alert, whose sender the guard has let in."""
-        return self._too_fast() or await self._take(await _body(request), token=None)
+        return await self._take(await _body(request), token=None)
 
     async def post_alert(self, request: web.Request) -> web.Response:
         """Take an alert that carries its token in the body."""
@@ -102,11 +102,9 @@ class PlanIntake:
         """Put what ``body`` says on the stream; ``token`` None: the guard has checked the sender."""
         try:
             fields = read_object(body)
-            if token is not None:
-                if not hmac.compare_digest(fields.get(ALERT_TOKEN, "").encode(), token.encode()):
-                    return _refused(401, "wrong or missing: the value of http.alert_token", ALERT_TOKEN)
-                if (slow := self._too_fast()) is not None:
-                    return slow
+            told = fields.get(ALERT_TOKEN, "")
+            if token is not None and not hmac.compare_digest(told.encode(), token.encode()):
+                return _refused(401, "wrong or missing: the value of http.alert_token", ALERT_TOKEN)
             return await self._put(_plan_fields(fields, must_be_alert=token is not None))
         except BadForm as wrong:
             return _refused(400, str(wrong), wrong.field)
@@ -116,6 +114,9 @@ class PlanIntake:
         if joined is None:
             return _refused(503, "the engine is starting; try again", retry_after_s=REDIS_RETRY_S)
         plan = checked(fields, self._view.clock.now_ms())
+        is_exit = isinstance(plan, Plan) and plan.says_exit
+        if not is_exit and (slow := self._too_fast()) is not None:
+            return slow
         if isinstance(plan, Plan) and (problem := self._hopeless(plan, joined)) is not None:
             return problem
         keys = Keys(self._view.config.redis.namespace)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -12,9 +13,10 @@ import pytest
 from support.watch import HOUR_S, Scene, scene
 
 from quantum_trader.alerts.events import alert_of
+from quantum_trader.bsc import lifespan
 from quantum_trader.bsc.events import Event, entry_of
-from quantum_trader.bsc.health import State
-from quantum_trader.bsc.lifespan import COPY, FILE, UNPROVEN
+from quantum_trader.bsc.health import Authority, State
+from quantum_trader.bsc.lifespan import COPY, FILE, UNPROVEN, Lifespan
 from quantum_trader.bsc.reading import ExchangeTime, Exits, Reads
 from quantum_trader.bsc.status import StatusFile
 from quantum_trader.domain.order import Accepted, ExitOrder, OrderStatus, Outcome
@@ -333,6 +335,26 @@ async def test_an_unreadable_activation_at_the_start_reports_breaches_and_closes
     alert = alert_of(entry_of(Event.DEMOTED, 0, told))
     assert alert is not None
     assert UNPROVEN in alert.text
+
+
+async def test_a_demotion_holds_where_the_records_can_be_read_and_not_written(
+    stage: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk mounted read-only, or a folder that belongs to somebody else."""
+    await stage.watchdog()
+    Lifespan(stage.folder).demote(stage.clock.now_ms(), "drill")
+
+    def refused(_: Path) -> Any:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(lifespan, "exclusive", refused)
+    stage.pin("XRPUSDT", stage.price("XRPUSDT"))
+    stage.trade("XRPUSDT", "BUY", 100)
+    stage.fall("XRPUSDT", "0.031")
+    dog = await stage.watchdog()
+    assert stage.heard.healths[-1].authority is Authority.OBSERVER  # told before the first poll
+    await dog.poll()
+    assert stage.amount("XRPUSDT") == 100
 
 
 async def test_an_activation_that_becomes_unreadable_later_keeps_nothing_from_being_closed(

@@ -227,6 +227,36 @@ async def test_positions_that_stay_in_doubt_stop_no_exit(running: House) -> None
     assert int(result["timestamp"]) - began_ms >= 5_000
 
 
+async def test_an_exit_takes_back_a_lease_that_ran_out_and_that_nobody_else_has(running: House) -> None:
+    """As after a loss of Redis, before the next renewal."""
+    await running.open("XRPUSDT", qty=20)
+    keys, consumer = running.keys, running.app._joined.consumer  # type: ignore[union-attr]
+    plan = read_entry(
+        f"{running.app._clock.now_ms()}-0",
+        {b"plan_id": b"late", b"symbol": b"XRPUSDT", b"side": b"CLOSE", b"qty": b"0", b"decision": b"EXECUTE"}
+        | {b"action": b"FULL_CLOSE_PROPOSED"},
+    )
+    assert isinstance(plan, Plan)
+    operator = await consumer._stream.operator_state()
+    lease = running.app._joined.rooms.lease  # type: ignore[union-attr]
+    await running.redis.delete(*await running.redis.keys("quantum:engine:lease:*"))
+    lease._held_until_s = float("-inf")
+    await consumer._runner.run(plan, operator, redelivered=False)
+    told = (await running.results())[-1]
+    assert (told["plan_id"], told["decision"]) == ("late", "FILLED"), told
+    assert await running.redis.get(keys.processed("late")) == b"terminal"
+
+
+async def test_a_read_from_before_our_open_does_not_end_its_exit_as_flat(tmp_path: Path) -> None:
+    async with house(tmp_path, exchange=NO_STREAMS) as running:
+        await running.open("XRPUSDT", qty=20)
+        reads = {"method": "GET", "path": "/fapi/v3/positionRisk"}
+        running.fault(FaultKind.STALE_POSITIONS, ms=1_500, count=4, **reads)
+        running.spoil_order(FaultKind.STATUS_BEFORE, preset="503_unavailable")
+        closed = await running.close()
+        assert (closed["decision"], Decimal(closed["filled_qty"])) == ("FILLED", 20)
+
+
 async def test_inc_68_a_failed_position_read_blocks_an_open_and_is_not_flat(running: House) -> None:
     await hide_positions(running)
     result = await running.open()

@@ -67,3 +67,19 @@ async def test_nonsense_in_a_key_stops_no_start(tmp_path: Path, what: str) -> No
             await BEFORE_A_START[what](before)
         async with engine(tmp_path, venue, url) as after:
             await works(after)
+
+
+async def test_nonsense_in_the_keys_of_a_plan_id_ends_that_plan_and_stops_no_other(running: House) -> None:
+    await running.open("XRPUSDT")
+    keys, redis = running.keys, running.redis
+    await redis.rpush(keys.processed("forged"), "x")
+    denied = await running.result(
+        await running.submit(plan_id="forged", symbol="XRPUSDT", side="HOLD", qty=1)
+    )
+    assert denied["decision"] == "BLOCKED"
+    await redis.rpush(keys.processed("flat"), "x")
+    assert (await running.close("ADAUSDT", plan_id="flat"))["reason"] == "no_position"
+    await redis.set(keys.processed("known"), "x")
+    await redis.set(keys.plan("known"), "nonsense")
+    await running.submit(plan_id="known", symbol="XRPUSDT", side="UP", qty=1)
+    await works(running)

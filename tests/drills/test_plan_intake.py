@@ -232,6 +232,10 @@ async def test_a_flood_is_told_when_to_come_back_and_holds_up_nobody(tmp_path: P
         assert all(
             1 <= int(answer.headers["Retry-After"]) <= 60 for answer in answers if answer.status == 429
         )
+        closing = {"side": "CLOSE", "qty": "0", "reduceOnly": True, "action": "FULL_CLOSE_PROPOSED"}
+        exits = await asyncio.gather(*(sender.plan(**closing) for _ in range(10)))
+        assert {answer.status for answer in exits} == {202}
+        taken += len(exits)
         wrong = await asyncio.gather(*(sender.alert(token="wrong-0123456789") for _ in range(100)))
         assert {answer.status for answer in wrong} == {401}
         assert (await running.open())["decision"] == "FILLED"

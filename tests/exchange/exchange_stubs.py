@@ -19,10 +19,11 @@ class ManualClock:
 
     def __init__(self) -> None:
         self.wall_ms = NOW_MS
+        self.stepped_ms = 0
         self.slept_s: list[float] = []
 
     def now_ms(self) -> int:
-        return self.wall_ms
+        return self.wall_ms + self.stepped_ms
 
     def monotonic_s(self) -> float:
         return self.wall_ms / 1_000
@@ -30,6 +31,10 @@ class ManualClock:
     async def sleep(self, duration_s: float) -> None:
         self.slept_s.append(duration_s)
         self.advance(duration_s)
+
+    def step(self, by_ms: int) -> None:
+        """Set the wall clock; monotonic time goes on as it was."""
+        self.stepped_ms += by_ms
 
     def advance(self, duration_s: float) -> None:
         self.wall_ms += round(duration_s * 1_000)

@@ -106,3 +106,15 @@ async def test_a_resync_that_failed_is_not_tried_again_at_once(
     remote.clock.advance(10)
     remote.is_down = False
     assert await server_clock.resync()
+
+
+@pytest.mark.parametrize("step_ms", [-3_600_000, -400, 400, 3_600_000])
+async def test_a_step_of_our_wall_clock_changes_nothing_of_what_is_signed(
+    server_clock: ServerClock, remote: _Exchange, step_ms: int
+) -> None:
+    remote.ahead_ms = 90
+    await server_clock.measure()
+    right_ms = server_clock.signing_time_ms()
+    remote.clock.step(step_ms)
+    assert server_clock.signing_time_ms() == right_ms
+    assert server_clock.offset_ms == 90 - step_ms

@@ -10,7 +10,7 @@ from typing import Any
 
 from support.cases import NOW_MS, leg
 
-from quantum_trader.domain.order import AccountTrade, client_order_id, number_of
+from quantum_trader.domain.order import AccountTrade, OrderState, OrderStatus, client_order_id, number_of
 from quantum_trader.domain.trading import Side
 from quantum_trader.pipeline.plan_orders import LOOK_BACK_MS
 from quantum_trader.pipeline.recover import Recovery
@@ -74,3 +74,59 @@ def test_the_number_of_an_order_is_told_of_its_own_plan_only() -> None:
     assert number_of(client_order_id("exit", 12), "exit") == 12
     assert number_of(client_order_id("other", 12), "exit") is None
     assert number_of("web-12", "exit") is None
+
+
+class LateAccount:
+    """An order that queries find at the third time."""
+
+    asked = 0
+
+    async def order(self, symbol: str, client_order_id: str) -> OrderState | None:
+        self.asked += 1
+        if self.asked < 3:
+            return None
+        five = Decimal(5)
+        return OrderState(
+            leg(), Side.SELL, 1, client_order_id, OrderStatus.FILLED, five, five, Decimal(100), NOW_MS, NOW_MS
+        )
+
+
+class SteppedClock:
+    at_s = 0.0
+
+    def monotonic_s(self) -> float:
+        return self.at_s
+
+    async def sleep(self, duration_s: float) -> None:
+        self.at_s += duration_s
+
+
+async def test_a_settled_order_that_queries_do_not_find_at_once_is_asked_for_again() -> None:
+    account, clock = LateAccount(), SteppedClock()
+    recovery = Recovery(None, None, account, None, rules=None, clock=clock)  # type: ignore[arg-type]
+    record = replace(RECORD, settled_orders=[client_order_id("exit", 0)])
+    assert [order.order_id for order in await recovery._earlier_orders(record)] == [1]
+
+
+async def test_a_recovered_exit_has_its_own_deadline_and_no_new_one() -> None:
+    asked: dict[str, Any] = {}
+
+    class Exits:
+        async def send(self, grant: Any, quantity: Any, deadline_ms: int, *_: Any, **__: Any) -> None:
+            asked["deadline_ms"] = deadline_ms
+
+    async def finish(*_: Any) -> None:
+        """The result is another test's."""
+
+    rooms: Any = SimpleNamespace(
+        sent_orders_ms=SentOrders(), book=SimpleNamespace(hold_exit=lambda *_: None), ledger={}
+    )
+    steps: Any = SimpleNamespace(exits=Exits())
+    rules: Any = SimpleNamespace(ages=SimpleNamespace(exit_ms=300_000))
+    clock: Any = SimpleNamespace(now_ms=lambda: NOW_MS + 7_200_000, monotonic_s=lambda: 0.0)
+    runner: Any = SimpleNamespace(finish=finish)
+    fields = {"plan_id": "exit", "decision": "EXECUTE", "symbol": leg().symbol, "side": "CLOSE", "qty": "5"}
+    record = replace(RECORD, fields={**fields, "action": "FULL_CLOSE_PROPOSED"})
+    recovery = Recovery(runner, steps, Account(), rooms, rules=rules, clock=clock)  # type: ignore[arg-type]
+    await recovery.finish(record)
+    assert asked["deadline_ms"] == NOW_MS + 300_000

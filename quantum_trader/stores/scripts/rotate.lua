@@ -9,6 +9,7 @@ if redis.call('GET', KEYS[1]) ~= ARGV[1] then return {'kill_switch', 'not_leader
 local kill = redis.pcall('GET', KEYS[2])  -- a key of the wrong kind is unreadable, and stops opens
 if kill and kill ~= '0' then return {'kill_switch', 'kill_switch_active'} end
 if redis.call('EXISTS', KEYS[9]) == 1 then return {'kill_switch', 'disarmed'} end
+if redis.call('TYPE', KEYS[5])['ok'] ~= 'string' then redis.call('DEL', KEYS[5]) end
 local state = redis.call('GET', KEYS[5])
 if state then return {'idempotency', state} end
 if redis.call('EXISTS', KEYS[10]) == 1 then return {'rate_limit', 'safe_mode'} end

@@ -20,7 +20,15 @@ local KEY = {
 local plan_id, expected, now_ms = ARGV[2], ARGV[3], tonumber(ARGV[4])
 local result, extra = cjson.decode(ARGV[5]), cjson.decode(ARGV[6])
 
+-- A script is not rolled back when a key turns out to be of a wrong type, so such keys go first:
+-- whoever made them, the result has to be written, once.
+local function hold_type(key, kind)
+  local found = redis.call('TYPE', key)['ok']
+  if found ~= 'none' and found ~= kind then redis.call('DEL', key) end
+end
+hold_type(KEY.lease, 'string')
 if redis.call('GET', KEY.lease) ~= ARGV[1] then return {'not_leader', ''} end
+hold_type(KEY.processed, 'string')
 local state = redis.call('GET', KEY.processed) or ''
 if state == '' and expected == 'claimed' then
   local written = redis.pcall('XRANGE', KEY.results, extra.stream_id, '+')
@@ -33,15 +41,6 @@ elseif state ~= expected then
   return {'duplicate', state}
 end
 redis.call('PERSIST', KEY.processed)
-
--- A script is not rolled back when a key turns out to be of a wrong type, so such keys go first:
--- whoever made them, the result has to be written, once.
-local function hold_type(key, kind)
-  local found = redis.call('TYPE', key)['ok']
-  if found ~= 'none' and found ~= kind then redis.call('DEL', key) end
-end
-hold_type(KEY.lease, 'string')
-hold_type(KEY.processed, 'string')
 hold_type(KEY.lock, 'string')
 hold_type(KEY.results, 'stream')
 hold_type(KEY.events, 'stream')
