@@ -20,6 +20,7 @@ import redis.asyncio as redis
 from support.house import EXCHANGE_QUICK, KEY, SECRET, Wire, exchange, until
 
 from quantum_trader.exchange.simulator import EmbeddedExchange, FaultKind, FaultRule, RateLimits
+from quantum_trader.exchange.simulator.limits import Usage
 from quantum_trader.stores.archive import FILE_NAME, archived_plan
 from quantum_trader.stores.codec import decode, encode
 from quantum_trader.stores.connection import RedisError
@@ -33,9 +34,6 @@ KILLS = int(os.environ.get("KILLS", "12"))
 SEED = int(os.environ.get("SEED", "1"))
 TRADES_WITHIN_S = 10.0
 PUT_EVERY_S = 0.1  # always some plans in hand, and few enough for short lives to get at those still young
-# So many starts a minute, each with a recovery, weigh more than an account may use: how the engine waits
-# for weight is another drill's matter.
-WIDE = RateLimits(weight_per_min=60_000)
 
 
 def environment(state_dir: Path, url: str) -> dict[str, str]:
@@ -163,7 +161,7 @@ async def test_inc_18_killed_again_and_again_under_load_it_loses_and_doubles_not
     Two lives out of three have got as far as trading when they end, the third one may still be recovering.
     """
     chance = random.Random(SEED)
-    async with exchange(limits=WIDE) as (venue, url):
+    async with exchange() as (venue, url):
         load = Load(tmp_path)
         engine = await start(tmp_path, url)
         await write_universe(tmp_path)
@@ -176,6 +174,7 @@ async def test_inc_18_killed_again_and_again_under_load_it_loses_and_doubles_not
                 await kill_valkey(tmp_path)
             engine.send_signal(signal.SIGKILL)
             await engine.wait()
+            venue.gateway.usage = Usage(RateLimits())  # lives are short here: each has a minute's weight
             engine = await restart(tmp_path, url, chance)
         putting.cancel()
         await asyncio.gather(putting, return_exceptions=True)
@@ -273,7 +272,7 @@ async def forget(database: redis.Redis, what: str) -> None:
 @pytest.mark.timeout(300 + 15 * KILLS)
 async def test_valkey_killed_again_and_again_under_load_loses_and_doubles_nothing(tmp_path: Path) -> None:
     chance = random.Random(SEED)
-    async with exchange(limits=WIDE) as (venue, url):
+    async with exchange() as (venue, url):
         load = Load(tmp_path)
         engine = await start(tmp_path, url)
         await write_universe(tmp_path)
