@@ -95,7 +95,7 @@ class Openings:
         since_ms = max(known.update_time_ms + 1, now_ms - WINDOW_MS)
         trades = await self._trades(position.leg, since_ms)
         walk = walk_back(position.amount, trades)
-        if not _is_settled(position, trades, now_ms):
+        if not is_settled(position, trades, now_ms):
             return known.opened_ms if not trades and known.amount == position.amount else None
         if walk.opened_ms is not None:
             return self._keep(position, walk.opened_ms)
@@ -104,7 +104,7 @@ class Openings:
     async def _in_full_window(self, position: MarginPosition, now_ms: int) -> int | None:
         since_ms = now_ms - WINDOW_MS
         trades = await self._trades(position.leg, since_ms)
-        if not _is_settled(position, trades, now_ms):
+        if not is_settled(position, trades, now_ms):
             return None
         walk = walk_back(position.amount, trades)
         return self._keep(position, walk.opened_ms if walk.opened_ms is not None else since_ms)
@@ -121,7 +121,7 @@ def _is_untouched(known: Opening, position: MarginPosition) -> bool:
     return (known.amount, known.update_time_ms) == (position.amount, position.update_time_ms)
 
 
-def _is_settled(position: MarginPosition, trades: Sequence[AccountTrade], now_ms: int) -> bool:
+def is_settled(position: MarginPosition, trades: Sequence[AccountTrade], now_ms: int) -> bool:
     """Whether ``trades`` end where the position does: neither behind it nor ahead of it."""
     newest_ms = trades[-1].time_ms if trades else 0
     if newest_ms > position.update_time_ms + SAME_MOMENT_MS:
