@@ -28,7 +28,7 @@ from quantum_trader.domain.order import (
 from quantum_trader.domain.reasons import Reason
 from quantum_trader.domain.result import Ended
 from quantum_trader.domain.sizing import split
-from quantum_trader.domain.trading import SymbolRules
+from quantum_trader.domain.trading import PositionSide, SymbolRules
 from quantum_trader.exchange.codes import Refusal as Refused
 from quantum_trader.exchange.codes import refusal_of
 from quantum_trader.exchange.errors import ExchangeError
@@ -298,7 +298,10 @@ class ExitSender:
         )
 
     def _is_flat(self, progress: Progress) -> bool:
+        leg, shown = progress.grant.record.order.leg, self._rooms.account.shown
+        if shown is not None and shown.hedge_mode is (leg.side is PositionSide.BOTH):
+            return False  # sent while the mode was not known: a leg that cannot be says nothing
         if progress.amount is not None:
             return progress.amount == 0
         reading = self._rooms.account.positions
-        return reading is not None and reading.value.amount(progress.grant.record.order.leg) == 0
+        return reading is not None and reading.value.amount(leg) == 0

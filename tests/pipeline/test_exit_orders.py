@@ -1,0 +1,124 @@
+"""The next order of an exit: what may stand in its way for a while, and for how long (SPEC 7.6)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from support.cases import NOW_MS, leg, position, positions
+
+from quantum_trader.domain.evidence import Reading
+from quantum_trader.domain.order import Rejected, client_order_id
+from quantum_trader.domain.trading import Side
+from quantum_trader.pipeline.claim import ClaimStep, Grant
+from quantum_trader.pipeline.exits import ExitSender, Progress
+from quantum_trader.stores.claims import PlanRecord, Refusal, StoredOrder
+
+FIRST = StoredOrder(leg(), Side.SELL, Decimal(5), client_order_id("exit"), NOW_MS)
+RECORD = PlanRecord("exit", "1-0", "hash", {}, True, "CLOSE", Decimal(5), FIRST, 1, "config-1", NOW_MS)
+IN_FLIGHT = Refusal("claim", "symbol_in_flight")
+NOT_LEADER = Refusal("kill_switch", "not_leader")
+KILLED = Refusal("kill_switch", "kill_switch_active")
+
+
+class SteppedClock:
+    """Time that passes by sleeping."""
+
+    at_ms = NOW_MS
+
+    def now_ms(self) -> int:
+        return self.at_ms
+
+    async def sleep(self, duration_s: float) -> None:
+        self.at_ms += round(duration_s * 1000)
+
+
+class Store:
+    """Answers ``amend`` with one refusal after another, and then with none."""
+
+    def __init__(self, *refusals: Refusal) -> None:
+        self.refusals = list(refusals)
+        self.stored: list[PlanRecord] = []
+
+    async def amend(self, lease_value: str, record: PlanRecord, **_: Any) -> Refusal | None:
+        if self.refusals:
+            return self.refusals.pop(0)
+        self.stored.append(record)
+        return None
+
+
+class Lease:
+    value = "engine-1"
+
+    def __init__(self, holder: str = "") -> None:
+        self.holder = holder
+
+    async def renew(self) -> str:
+        return self.holder
+
+
+def rooms_with(lease: Lease) -> Any:
+    live = positions(position(10))
+
+    async def refreshed() -> None:
+        """The position is what it is."""
+
+    return SimpleNamespace(
+        clock=SteppedClock(),
+        lease=lease,
+        market=SimpleNamespace(rules_of=lambda symbol: None),
+        server_clock=SimpleNamespace(signing_time_ms=lambda: NOW_MS),
+        account=SimpleNamespace(
+            refresh_positions=refreshed,
+            shown=live,
+            positions=Reading(live, NOW_MS, "test"),
+            outruns_reads=lambda leg: False,
+        ),
+    )
+
+
+async def stored(store: Store, lease: Lease, deadline_ms: int = NOW_MS + 60_000) -> tuple[bool, int]:
+    """Ask for the next order; return whether there is one to send, and how long that took."""
+    rooms = rooms_with(lease)
+    claims = ClaimStep(store, rooms, rules=None)  # type: ignore[arg-type]
+    sender = ExitSender(None, claims, None, rooms, rooms.clock)  # type: ignore[arg-type]
+    progress = Progress(Decimal(5), Grant(RECORD, None), deadline_ms)  # type: ignore[arg-type]
+    has_one = await sender._next_order(progress)
+    return has_one, rooms.clock.at_ms - NOW_MS
+
+
+async def test_the_rest_of_an_exit_waits_for_one_that_took_the_symbol_meanwhile() -> None:
+    store = Store(*[IN_FLIGHT] * 4)
+    assert await stored(store, Lease()) == (True, 200 + 400 + 800 + 1_600)
+    assert [record.order for record in store.stored] == [
+        replace(FIRST, client_order_id=client_order_id("exit", 1), number=1, position_amt=Decimal(10))
+    ]
+
+
+async def test_it_waits_up_to_its_deadline_and_no_longer() -> None:
+    has_one, took_ms = await stored(Store(*[IN_FLIGHT] * 100), Lease(), NOW_MS + 8_000)
+    assert not has_one
+    assert 8_000 <= took_ms < 8_000 + 5_000
+
+
+@pytest.mark.parametrize(("hedge_mode", "ended"), [(False, "SKIPPED"), (True, "REJECTED")])
+def test_a_leg_that_cannot_be_in_the_accounts_mode_is_not_told_as_flat(hedge_mode: bool, ended: str) -> None:
+    rooms = rooms_with(Lease())
+    rooms.account.shown = positions(hedge_mode=hedge_mode)
+    progress = Progress(Decimal(5), Grant(RECORD, None), NOW_MS)  # type: ignore[arg-type]
+    progress.amount, progress.last_refusal = Decimal(0), Rejected(-4061, "does not match", 400)
+    sender = ExitSender(None, None, None, rooms, rooms.clock)  # type: ignore[arg-type]
+    assert sender._sum_up(progress).ended.value == ended
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+async def test_the_rest_of_an_exit_takes_back_a_lease_that_ran_out(lost: int) -> None:
+    assert await stored(Store(*[NOT_LEADER] * lost), Lease()) == (True, 0)
+
+
+@pytest.mark.parametrize("refusal", [NOT_LEADER, KILLED])
+async def test_another_engines_lease_and_a_kill_end_it(refusal: Refusal) -> None:
+    assert await stored(Store(refusal), Lease("engine-2")) == (False, 0)
