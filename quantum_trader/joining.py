@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from quantum_trader import log
 from quantum_trader.config import Config
 from quantum_trader.domain.clock import Clock
-from quantum_trader.domain.order import OrderState
+from quantum_trader.domain.order import OrderState, client_order_id
 from quantum_trader.domain.plan import Plan
 from quantum_trader.exchange.binance import Exchange
 from quantum_trader.market.live import LiveMarket
@@ -245,7 +245,8 @@ class Joiner:
         rules.on_change(lambda changed: auto_disarm.govern(changed.auto_disarm))
 
         async def find_orders(plan: Plan) -> list[OrderState]:
-            return await orders_of_plan(reads, plan)
+            was_sent = rooms.sent_orders_ms.get(client_order_id(plan.plan_id)) is not None
+            return await orders_of_plan(reads, plan, was_sent=was_sent)
 
         steps = Steps(
             claims=claims,

@@ -28,7 +28,7 @@ from quantum_trader.domain.order import (
 from quantum_trader.domain.reasons import Reason
 from quantum_trader.domain.result import Ended
 from quantum_trader.domain.sizing import split
-from quantum_trader.domain.trading import PositionSide, SymbolRules
+from quantum_trader.domain.trading import ZERO, PositionSide, SymbolRules
 from quantum_trader.exchange.codes import Refusal as Refused
 from quantum_trader.exchange.codes import refusal_of
 from quantum_trader.exchange.errors import ExchangeError
@@ -64,6 +64,9 @@ class Progress:
     last_trouble: str = ""
     signed_anew: bool = False
     times_obstructed: int = 0
+    former: Callable[[], Awaitable[list[OrderState]]] | None = None
+    """Asks for what the plan did in a former life, where it went out before that could be known."""
+    filled_before: Decimal = ZERO
     misfit: tuple[Decimal, SymbolRules | None] | None = None
     """The quantity that broke a filter last, and the rules that it was sized by."""
     amount: Decimal | None = None
@@ -72,7 +75,7 @@ class Progress:
     @property
     def remaining(self) -> Decimal:
         """What is still to be closed of what was asked, in base asset."""
-        return self.asked - filled_quantity(self.orders)
+        return self.asked - self.filled_before - filled_quantity(self.orders)
 
 
 class ExitSender:
@@ -96,12 +99,14 @@ class ExitSender:
         *,
         earlier: list[OrderState] | None = None,
         settle_first: bool = False,
+        former: Callable[[], Awaitable[list[OrderState]]] | None = None,
     ) -> Fate:
         """Close ``asked`` (base asset) and sum up.
 
-        ``settle_first`` asks what became of the stored order before anything is sent (recovery).
+        ``settle_first`` asks what became of the stored order before anything is sent (recovery). ``former``
+        asks for orders of a former life, which one order may precede, and no second one.
         """
-        progress = Progress(asked, grant, deadline_ms, orders=list(earlier or []))
+        progress = Progress(asked, grant, deadline_ms, orders=list(earlier or []), former=former)
         progress.attempts = [found_record(order) for order in progress.orders]
         if settle_first:
             progress.attempts.append(recovered_record(grant))
@@ -191,6 +196,7 @@ class ExitSender:
 
         Where another exit took the symbol while the end of an order was waited for, it is waited for.
         """
+        await self._count_former(progress)
         while (quantity := await self._next_quantity(progress)) is not None:
             if self._rooms.clock.now_ms() >= progress.deadline_ms:
                 return False
@@ -202,6 +208,15 @@ class ExitSender:
                 return False
             await self._pause(progress)
         return False
+
+    async def _count_former(self, progress: Progress) -> None:
+        if progress.former is None:
+            return
+        former, progress.former = progress.former, None
+        own = {order.order_id for order in progress.orders}
+        progress.filled_before = filled_quantity(
+            [each for each in await former() if each.order_id not in own]
+        )
 
     async def _store_next(self, progress: Progress, quantity: Decimal) -> Refusal | None:
         before, positions = progress.grant.record.order, self._rooms.account.positions
@@ -267,7 +282,7 @@ class ExitSender:
     def _sum_up(self, progress: Progress) -> Fate:
         orders, attempts = tuple(progress.orders), progress.attempts
         filled = filled_quantity(orders)
-        if filled >= progress.asked:
+        if filled + progress.filled_before >= progress.asked:
             return Fate(Ended.FILLED, Reason.FILLED.value, orders=orders, attempts=attempts)
         if filled > 0:
             return self._partial(progress, orders)

@@ -27,26 +27,27 @@ async def filled_numbers(account: AccountReads, symbol: str, plan_id: str, since
     return sorted(number for number in numbers if number is not None)
 
 
-async def orders_of_plan(account: AccountReads, plan: Plan) -> list[OrderState]:
+async def orders_of_plan(account: AccountReads, plan: Plan, *, was_sent: bool = False) -> list[OrderState]:
     """Return the orders of ``plan`` that the exchange knows, oldest first.
 
-    An open has one at most. The first order of an exit may have been refused and a later one filled.
-    A symbol that no request may name has none: that answer is as definite as "no such order".
+    An open has one at most. The first order of an exit may have been refused and a later one filled; a plan
+    that ``was_sent`` may have been an exit by its effect then, whatever it would be now. A symbol that no
+    request may name has none: that answer is as definite as "no such order".
 
     Raises:
         ExchangeError: they could not be read.
     """
     try:
-        return await _found(account, plan)
+        return await _found(account, plan, may_have_later=plan.says_exit or was_sent)
     except ExchangeRefused as refused:
         if refusal_of(refused.code) is not Refusal.PERMANENT:
             raise
         return []
 
 
-async def _found(account: AccountReads, plan: Plan) -> list[OrderState]:
+async def _found(account: AccountReads, plan: Plan, *, may_have_later: bool) -> list[OrderState]:
     first = await account.order(plan.symbol, client_order_id(plan.plan_id))
-    if not plan.says_exit:
+    if not may_have_later:
         return [first] if first is not None else []
     numbers = await filled_numbers(account, plan.symbol, plan.plan_id, plan.stream_ms - LOOK_BACK_MS)
     names = [client_order_id(plan.plan_id, number) for number in numbers if number > 0]

@@ -10,6 +10,7 @@ import math
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from decimal import Decimal
+from functools import partial
 
 import structlog
 
@@ -200,7 +201,7 @@ class PlanRunner:
             await self._unlock(grant)
             lane.release()
 
-        fate = await self._send(grant, claimed_ms, outcome_unknown)
+        fate = await self._send(grant, claimed_ms, outcome_unknown, delivery if went_out_blind else None)
         if went_out_blind:
             await self._unlock(grant)
             lane.release()
@@ -217,13 +218,19 @@ class PlanRunner:
         return with_former_orders(fate, orders, [found_record(order) for order in orders])
 
     async def _send(
-        self, grant: Grant, claimed_ms: int, outcome_unknown: Callable[[], Awaitable[None]]
+        self,
+        grant: Grant,
+        claimed_ms: int,
+        outcome_unknown: Callable[[], Awaitable[None]],
+        unchecked: InHand | None,
     ) -> Fate:
+        """Send; ``unchecked`` is the delivery of an exit that goes out before its former orders are known."""
         if grant.claimed is not None:
             return await self._steps.opens.send(grant, outcome_unknown)
         asked = grant.decision.quantity or Decimal(0)
         deadline_ms = claimed_ms + self._rules.ages.exit_ms
-        return await self._steps.exits.send(grant, asked, deadline_ms, outcome_unknown)
+        former = partial(self._former_orders, unchecked, deadline_ms) if unchecked is not None else None
+        return await self._steps.exits.send(grant, asked, deadline_ms, outcome_unknown, former=former)
 
     async def _unlock(self, grant: Grant) -> None:
         try:

@@ -89,3 +89,12 @@ async def test_an_open_is_known_by_its_only_order() -> None:
     assert await orders_of_plan(Account(client_order_id("other")), plan(plan_id="open")) == []  # type: ignore[arg-type]
     found = await orders_of_plan(Account(client_order_id("open")), plan(plan_id="open"))  # type: ignore[arg-type]
     assert [order.client_order_id for order in found] == [client_order_id("open")]
+
+
+@pytest.mark.parametrize(("was_sent", "numbers"), [(True, [1]), (False, [])])
+async def test_a_plan_that_was_an_exit_by_its_effect_is_known_by_a_later_order(
+    was_sent: bool, numbers: list[int]
+) -> None:
+    account = Account(client_order_id("reduce", 1))
+    found = await orders_of_plan(account, plan(plan_id="reduce"), was_sent=was_sent)  # type: ignore[arg-type]
+    assert [order.client_order_id for order in found] == [client_order_id("reduce", n) for n in numbers]

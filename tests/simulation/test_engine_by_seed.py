@@ -30,6 +30,9 @@ BROKE_ONCE = (
     82019,
     90016,
     91457,
+    100790,
+    100880,
+    120753,
 )
 QUICKLY_FOUND = ("resend_on_timeout", "new_is_filled", "claim_kept", "settled_twice", "rate_counted_late")
 
