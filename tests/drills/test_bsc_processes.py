@@ -35,11 +35,11 @@ import asyncio, sys, time
 from pathlib import Path
 from quantum_trader.bsc import service
 from quantum_trader.bsc.guard import LoopGuard
-from quantum_trader.bsc.watch_log import WatchLog
+from quantum_trader.bsc.status import StatusFile
 from quantum_trader.cli import main
 
-async def hang(state_dir):
-    while WatchLog(state_dir / "bsc").read().last_good_ms is None:
+async def hang(state_dir):  # the status is what a poll writes last
+    while not (StatusFile(state_dir / "bsc").read() or {}).get("last_good_poll_ms"):
         await asyncio.sleep(0.05)
     print("hangs", flush=True)
     time.sleep(600)

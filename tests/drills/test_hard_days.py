@@ -118,10 +118,17 @@ async def test_a_key_that_may_read_but_not_order_is_probed_until_it_may_order(
 ) -> None:
     monkeypatch.setattr(housekeeping, "ORDER_PROBE_EVERY_S", 0.1)
     async with house(tmp_path) as running:
-        running.fault(FaultKind.STATUS_BEFORE, path="/fapi/v1/order/test", preset="401_key", count=5)
+        probe = "/fapi/v1/order/test"
+        running.fault(FaultKind.STATUS_BEFORE, path=probe, preset="401_key", count=100_000)
         running.spoil_order(FaultKind.STATUS_BEFORE, preset="401_key")
         assert (await running.open())["error"].startswith("-2015")
         assert (await running.open())["reason"] == "keys_refused"
+
+        async def probed() -> bool:
+            return any(row["path"] == probe and row["seen"] >= 5 for row in running.venue.faults.rows())
+
+        await until(probed, PATIENCE_S, "five probes")
+        running.venue.faults.clear()
 
         async def opens_again() -> bool:
             return (await running.open())["decision"] == "FILLED"

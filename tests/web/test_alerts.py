@@ -1,5 +1,6 @@
 """Every alert, fired on a real engine and received by a real address."""
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from pathlib import Path
@@ -13,6 +14,7 @@ from quantum_trader.alerts.kinds import AlertKind
 from quantum_trader.bsc.events import Event
 from quantum_trader.bsc.health import Authority, Health, State
 from quantum_trader.domain.clock import SystemClock
+from quantum_trader.exchange.errors import ExchangeError
 from quantum_trader.exchange.simulator import FaultKind
 from quantum_trader.web.view import EngineView
 
@@ -79,10 +81,12 @@ async def _exit_failed(running: House, _: pytest.MonkeyPatch) -> None:
     await running.open("XRPUSDT", 20)
     unanswered: dict[str, Any] = {"preset": "503_unknown", "count": 10_000}
     running.fault(FaultKind.STATUS_BEFORE, **unanswered, method="GET", path="/fapi/v3/positionRisk")
-    positions = running.app.joined.rooms.account.positions  # type: ignore[union-attr]
+    account = running.app.joined.rooms.account  # type: ignore[union-attr]
+    with contextlib.suppress(ExchangeError):
+        await account.refresh_positions()  # a read that began before the fault is over then
 
     async def stale() -> bool:
-        return SystemClock().now_ms() - positions.read_at_ms > 1_000  # type: ignore[union-attr]
+        return SystemClock().now_ms() - account.positions.read_at_ms > 1_000  # type: ignore[union-attr]
 
     await until(stale, 10, "the positions to be stale")
     assert (await running.close("XRPUSDT"))["reason"] == "exit_unsized"
@@ -178,13 +182,21 @@ async def _told(sink: Any) -> bool:
     return bool(sink.messages)
 
 
-async def test_inc_95_days_without_executions_are_told_with_the_top_reasons(tmp_path: Path) -> None:
+async def _counted(running: House, results: int) -> bool:
+    return running.app.web.view.feed.number == results
+
+
+async def test_inc_95_days_without_executions_are_told_with_the_top_reasons(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with alert_sink() as sink:
-        alerts = {"urls": (sink.url,), "events": ("no_executions",), "no_executions_h": "0.0003"}
+        alerts = {"urls": (sink.url,), "events": ("no_executions",)}
         async with house(tmp_path, alerts=alerts) as running:
             assert (await running.open("XRPUSDT", 20))["decision"] == "FILLED"
             for _ in range(3):
                 await running.open("BTCUSDT", 20, kill_score="0.95")
+            await until(lambda: _counted(running, 4), 30, "the results to be counted")
+            monkeypatch.setattr("quantum_trader.web.watch.HOUR_MS", 1)  # all of them are hours old now
             await until(lambda: _told(sink), 30, "the alert")
     assert "3 × kill_score: kill_score_critical_open" in sink.text_of("no_executions")
 

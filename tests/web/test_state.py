@@ -151,6 +151,8 @@ async def test_inc_83_up_is_not_ready_where_plans_wait_and_none_ends(
     joined = running.app._joined
     assert joined is not None
     joined.consumer.stop()
+    assert running.app._consuming is not None
+    await asyncio.gather(running.app._consuming, return_exceptions=True)  # or its read delivers the plan
     await running.submit(symbol="XRPUSDT", side="BUY", qty=20, reduceOnly="false")
 
     async def noticed() -> bool:
@@ -164,6 +166,9 @@ async def test_a_lost_lease_and_a_dead_redis_are_not_ready(
 ) -> None:
     joined = running.app._joined
     assert joined is not None
+    joined.consumer.stop()
+    assert running.app._consuming is not None
+    await asyncio.gather(running.app._consuming, return_exceptions=True)  # it would say "connected" again
     monkeypatch.setattr(Lease, "is_held", False)
     joined.consumer.connected = False
     assert {"lease", "redis"} <= set(await failing(running))
