@@ -141,6 +141,7 @@ async def test_a_dead_pipeline_does_not_stop_bsc(running: House) -> None:
 
 async def test_a_demoted_bsc_closes_nothing_and_opens_are_refused(running: House, tmp_path: Path) -> None:
     bsc: Any = running.app._bsc
+    await running.until_watched()
     Lifespan(tmp_path / "bsc").demote(SystemClock().now_ms(), "drill")
     await bsc._watchdog.poll()
 
@@ -159,6 +160,7 @@ async def test_a_demoted_bsc_closes_nothing_and_opens_are_refused(running: House
 async def test_inc102_where_bsc_is_required_its_blindness_blocks_opens_and_no_exit(tmp_path: Path) -> None:
     async with house(tmp_path, bsc={"required": True}) as running:
         bsc: Any = running.app._bsc
+        await running.until_watched()
         assert (await running.open("XRPUSDT", qty=20))["decision"] == "FILLED"
         running.fault(FaultKind.STATUS_BEFORE, path="/fapi/v3/account", preset="503_internal", count=90)
         for _ in range(3):
@@ -183,17 +185,21 @@ async def test_inc104_alone_and_without_redis_it_closes_and_tells_when_redis_com
         env = environment(tmp_path / "state", url, redis_url)
         (tmp_path / "broken.toml").write_text("[gates.fund_caps]\nmax_open_positions = = no\n")
         async with bsc_run(env, "--config", str(tmp_path / "broken.toml")):
-            await until(lambda: holds(lambda: owner.amount() == 0), 15, "the close")
+            await until(lambda: holds(lambda: owner.amount() == 0), 60, "the close")
             await server.start()
             client = redis.Redis.from_url(redis_url)
 
             async def delivered() -> list[bytes] | None:
                 entries = await client.xrange("quantum:stream:bsc.events")
-                return [fields[b"event"] for _, fields in entries] or None
+                names = [fields[b"event"] for _, fields in entries]
+                return names if b"BSC_HEALTH_CHECK" in names else None
 
-            names = await until(delivered, 20, "the events")
+            async def has_health() -> bool:
+                return bool(await client.ttl("quantum:bsc:health") > 0)
+
+            names = await until(delivered, 60, "the events")
             assert names[:3] == [b"BSC_ACTIVATED", b"BSC_FORCE_CLOSE", b"BSC_HEALTH_CHECK"]
-            assert await client.ttl("quantum:bsc:health") > 0
+            await until(has_health, 60, "the health key")
         assert (await delivered() or [])[-1] == b"BSC_STOPPED"
         await client.aclose()
         await server.stop()
@@ -205,7 +211,7 @@ async def test_status_audit_and_extend_speak_for_a_bsc_that_runs_alone(tmp_path:
         assert (await ask(env, "status", "--json"))[0] == 3
         for polls in (1, 2):
             async with bsc_run(env):
-                await until(lambda polls=polls: good_polls(tmp_path / "state", polls), 15, "a poll")
+                await until(lambda polls=polls: good_polls(tmp_path / "state", polls), 60, "a poll")
         code, said, _ = await ask(env, "status", "--json")
         status = json.loads(said)
         assert (code, status["state"], status["authority"], status["fail_mode"]) == (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
-from support.house import House
+from support.house import House, settled
 
 from quantum_trader.domain.evidence import Reading
 from quantum_trader.exchange.simulator import FaultKind
@@ -26,6 +26,7 @@ async def test_a_fill_that_a_position_read_showed_first_is_not_counted_twice(run
     running.spoil_order(FaultKind.HIDE_ORDER, ms=4500)
     running.spoil_order(FaultKind.STATUS_AFTER, preset="503_unknown")
     assert (await running.open("XRPUSDT", qty=40))["decision"] == "FILLED"
+    await settled(running)
     assert known_amounts(running) == {"XRPUSDT": Decimal(40)}
     half = await running.close("XRPUSDT", action="PARTIAL_50")
     assert (half["decision"], half["filled_qty"]) == ("FILLED", "20")
@@ -41,4 +42,5 @@ async def test_an_exit_in_parts_leaves_no_phantom_position_behind(running: House
     market.rules = Reading({**market.rules.value, "XRPUSDT": small}, market.rules.read_at_ms, "drill")
     closed = await running.close("XRPUSDT")
     assert (closed["decision"], closed["filled_qty"]) == ("FILLED", "40")
+    await settled(running)
     assert known_amounts(running) == {}

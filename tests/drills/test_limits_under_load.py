@@ -39,7 +39,9 @@ async def flood(running: House, usdt: Decimal, **fields: Any) -> list[dict[str, 
 
 
 def wide(**gates: Any) -> dict[str, Any]:
-    return {"symbols": EVERY_SYMBOL, "gates": gates}
+    """A hundred orders at once are slow: none may be too late by the exchange's clock."""
+    exchange = {"recv_window_ms": 5_000, "request_timeout_s": 5}
+    return {"symbols": EVERY_SYMBOL, "exchange": exchange, "gates": gates}
 
 
 async def test_inc_44_100_opens_with_room_for_8_positions_make_8(tmp_path: Path) -> None:

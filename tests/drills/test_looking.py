@@ -160,6 +160,7 @@ async def test_inc_83_plans_that_nobody_settles_are_seen(desk: House) -> None:
 
 
 async def test_a_good_house_keeps_every_promise(desk: House) -> None:
+    await desk.until_watched()
     await desk.open("XRPUSDT", qty=20)
     await desk.close("XRPUSDT")
     verified = await run("verify", "--json")

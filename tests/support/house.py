@@ -161,6 +161,16 @@ class House:
 
         await until(all_live, 30, "live streams")
 
+    async def until_watched(self) -> None:
+        """Wait until BSC has told its first poll, to Redis too: the next one is a minute away."""
+        sink = self.app.web.view.bsc_sink
+        assert sink is not None
+
+        async def told() -> bool:
+            return sink.last_health is not None and bool(await self.redis.exists(self.keys.bsc_health))
+
+        await until(told, 60, "BSC's first poll")
+
     @property
     def streams(self) -> dict[str, Any]:
         """What the engine says of its streams."""
@@ -275,9 +285,19 @@ async def signed(method: str, url: str, path: str, params: Mapping[str, Any]) ->
         return await reply.json()
 
 
+async def settled(running: House) -> None:
+    """Wait until no plan is under way: a result stands on the stream a moment before its fill in memory."""
+    consumer = running.app._joined.consumer  # type: ignore[union-attr]
+
+    async def idle() -> bool:
+        return consumer.in_flight == 0
+
+    await until(idle, 30, "the end of the plans under way")
+
+
 async def weaken(running: House, symbol: str) -> None:
-    """Let the symbol fall by 3 %, and return once the engine has read that loss."""
-    running.venue.venue.market.shock(symbol, Decimal("0.97"), running.app._clock.now_ms())
+    """Let the symbol fall by 2 %, and return once the engine has read that; at 3 % BSC closes it."""
+    running.venue.venue.market.shock(symbol, Decimal("0.98"), running.app._clock.now_ms())
     account = running.app._joined.rooms.account  # type: ignore[union-attr]
 
     async def read() -> bool:

@@ -53,10 +53,12 @@ async def _bsc_close_failed(running: House, _: pytest.MonkeyPatch) -> None:
 
 
 async def _bsc_blind(running: House, _: pytest.MonkeyPatch) -> None:
+    await running.until_watched()
     _bsc(running).health(Health(State.BLIND, Authority.CONTROLLER, 10.0, None, 3))
 
 
 async def _bsc_demoted(running: House, _: pytest.MonkeyPatch) -> None:
+    await running.until_watched()
     _bsc(running).health(Health(State.OK, Authority.OBSERVER, 0.0, SystemClock().now_ms(), 3))
 
 

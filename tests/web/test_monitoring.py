@@ -85,6 +85,7 @@ def test_every_alert_has_a_section_that_says_what_it_means_what_to_look_at_and_w
 async def names_of(running: House) -> set[str]:
     """Every name that a sample has once the engine has traded."""
     await running.open("XRPUSDT", 20)
+    await running.until_watched()
 
     async def whole() -> set[str] | None:
         async with (

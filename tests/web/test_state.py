@@ -87,6 +87,7 @@ async def test_inc_102_a_bsc_that_redis_does_not_hear_shows_how_it_is(running: H
 
 
 async def test_a_bsc_of_another_process_that_saw_the_account_later_is_shown(running: House) -> None:
+    await running.until_watched()
     sink = running.app.web.view.bsc_sink
     assert sink is not None
     sink._writer = None
