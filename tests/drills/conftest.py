@@ -16,6 +16,12 @@ def keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BINANCE_TESTNET_API_SECRET", SECRET)
 
 
+@pytest.fixture(autouse=True)
+def lasting_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a loaded machine the chore may be late; an engine that stops deletes its status itself."""
+    monkeypatch.setattr("quantum_trader.housekeeping.STATUS_TTL_MS", 60_000)
+
+
 @pytest.fixture
 async def running(tmp_path: Path) -> AsyncIterator[House]:
     """An engine with wide limits."""

@@ -173,7 +173,7 @@ async def test_inc_86_during_a_ban_nothing_is_sent_and_afterwards_all_goes_on(ru
     await running.open("XRPUSDT", qty=20)
     joined = running.app._joined
     assert joined is not None
-    running.spoil_order(FaultKind.STATUS_BEFORE, preset="418_banned", retry_after_s=4)
+    running.spoil_order(FaultKind.STATUS_BEFORE, preset="418_banned", retry_after_s=8)
     first = await running.open("ADAUSDT", qty=100)
     assert (first["decision"], first["executed"]) == ("REJECTED", "false")
     assert joined.exchange.weight.is_banned

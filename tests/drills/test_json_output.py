@@ -48,6 +48,7 @@ async def answer(words: list[str], environment: dict[str, str]) -> tuple[str, st
     return said.decode(), complained.decode()
 
 
+@pytest.mark.timeout(900)  # every command is a process of its own
 async def test_every_answer_is_json_alone(running: House, tmp_path: Path) -> None:
     await running.open("XRPUSDT", plan_id="told")
     environment = {

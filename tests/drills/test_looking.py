@@ -195,12 +195,6 @@ async def _other_holder(desk: House) -> None:
     await desk.app._upkeep.stop()  # type: ignore[union-attr]
     name = desk.keys.lease(desk.app._joined.account)  # type: ignore[union-attr]
     await desk.redis.set(name, "elsewhere-1-ff:9", px=60_000)
-    await keep_status(desk)
-
-
-async def keep_status(desk: House) -> None:
-    raw = await desk.redis.get(desk.keys.engine_status)
-    await desk.redis.set(desk.keys.engine_status, raw, px=60_000)
 
 
 async def spoil_ledger(desk: House) -> None:
@@ -213,7 +207,6 @@ async def spoil_ledger(desk: House) -> None:
     await until(knows_better, 20, "the fill in the engine's own ledger")
     await desk.app._joined.streams.stop()  # type: ignore[union-attr]
     await desk.app._upkeep.stop()  # type: ignore[union-attr]
-    await keep_status(desk)
     await desk.redis.hset("quantum:position:ledger:XRPUSDT", "position_amt", "35")
 
 

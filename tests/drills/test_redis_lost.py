@@ -309,7 +309,7 @@ async def test_inc_05_keys_deleted_during_an_unknown_outcome_let_no_other_open_o
 
     await until(unlocked, PATIENCE_S, "the unknown outcome")
     await running.redis.delete(*[name async for name in running.redis.scan_iter(match="quantum:exec:*")])
-    late = await running.open("XRPUSDT", qty=20, timestamp=running.app._clock.now_ms() - 58_000)
+    late = await running.open("XRPUSDT", qty=20, timestamp=running.app._clock.now_ms() - 54_000)
     assert late["decision"] == "BLOCKED"
     # the second reason is given once a read of the positions shows what the engine cannot know yet
     assert late["reason"] in ("symbol_in_flight", "position_exists_add_denied")

@@ -141,7 +141,7 @@ async def test_a_foreign_order_that_came_to_rest_while_the_stream_was_down_is_sh
     await rest_by_hand(following, "by-hand-7")
     following.fault(FaultKind.STREAM_DROP, path="/private")
     await reconnected(following, "user", before)
-    await until(lambda: event_of(following, "FOREIGN_ORDER"), 20, "the foreign order's event")
+    await until(lambda: event_of(following, "FOREIGN_ORDER"), PATIENCE_S, "the foreign order's event")
 
 
 async def test_a_foreign_order_that_rests_is_found_once_though_there_is_no_stream(

@@ -194,7 +194,7 @@ async def test_an_unknown_open_keeps_further_opens_off_the_symbol_and_lets_exits
     await until(is_claimed, 20, "the first claim")
     closed = await running.close("ADAUSDT")
     assert closed["decision"] == "FILLED"
-    late = await running.open("XRPUSDT", qty=20, timestamp=running.app._clock.now_ms() - 58_000)
+    late = await running.open("XRPUSDT", qty=20, timestamp=running.app._clock.now_ms() - 54_000)
     assert (late["decision"], late["reason"]) == ("BLOCKED", "symbol_in_flight")
     assert late["would_execute"] == "false"
     last = trace_of(late)["verdicts"][-1]
@@ -223,7 +223,7 @@ async def test_an_exit_passes_an_open_that_waits_for_an_order_of_unknown_outcome
         waiting = await running.submit(symbol="XRPUSDT", side="BUY", qty=20, reduceOnly="false")
         await asyncio.sleep(0.5)  # it has asked for its claim, and waits
         exit_id = await running.submit(symbol="XRPUSDT", side="SELL", qty=5, reduceOnly="true")
-        assert (await running.result(exit_id, 3))["decision"] == "FILLED"
+        assert (await running.result(exit_id, 30))["decision"] == "FILLED"
         ended = {result["plan_id"] for result in await running.results()}
         assert not ended & {unknown, waiting}
         running.venue.faults.clear()

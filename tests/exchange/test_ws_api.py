@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -82,6 +83,12 @@ class Scene:
 
         await until(ready, 30, "the WebSocket API")
 
+    def wait_for_replies(self, timeout_s: float) -> None:
+        """Let orders that are sent from now on give up after so long."""
+        assert self.client.ws_api is not None
+        settings = self.client.ws_api._settings
+        self.client.ws_api._settings = replace(settings, request_timeout_s=timeout_s)
+
 
 @asynccontextmanager
 async def scene(secret: str = SECRET, public_key_pem: str = "") -> AsyncIterator[Scene]:
@@ -89,9 +96,7 @@ async def scene(secret: str = SECRET, public_key_pem: str = "") -> AsyncIterator
     account = AccountSettings(KEY, "" if public_key_pem else secret, Decimal(10_000), public_key_pem)
     venue = EmbeddedExchange(SimulatorSettings(accounts=(account,)), SystemClock())
     urls = endpoints_on(await venue.start())
-    settings = ExchangeSettings(
-        urls.rest_url, KEY, secret, request_timeout_s=0.5, ws_api_url=urls.ws_api_url, orders_over_ws=True
-    )
+    settings = ExchangeSettings(urls.rest_url, KEY, secret, ws_api_url=urls.ws_api_url, orders_over_ws=True)
     client = connect(settings, SystemClock())
     client.start()
     try:
@@ -156,6 +161,8 @@ async def test_inc_06_what_is_not_answered_is_unknown_and_what_is_refused_is_not
     connected_ws: Scene, kind: FaultKind, rule: dict[str, Any], outcome: type
 ) -> None:
     connected_ws.fault(kind, **rule)
+    if "ms" in rule:
+        connected_ws.wait_for_replies(0.5)
     got = await connected_ws.buy()
     assert isinstance(got, outcome)
     assert KEY not in repr(got)
@@ -164,7 +171,9 @@ async def test_inc_06_what_is_not_answered_is_unknown_and_what_is_refused_is_not
 
 async def test_a_late_reply_answers_nothing_and_later_orders_go_on(connected_ws: Scene) -> None:
     connected_ws.fault(FaultKind.LATENCY, ms=800)
+    connected_ws.wait_for_replies(0.5)
     assert isinstance(await connected_ws.buy(), Unknown)
+    connected_ws.wait_for_replies(5)
     for _ in range(3):
         assert isinstance(await connected_ws.buy(), Accepted)
     assert connected_ws.wire.over_ws >= 3
@@ -173,7 +182,7 @@ async def test_a_late_reply_answers_nothing_and_later_orders_go_on(connected_ws:
 async def test_a_lost_connection_ends_every_order_in_flight_as_unknown_and_comes_back(
     connected_ws: Scene,
 ) -> None:
-    connected_ws.fault(FaultKind.LATENCY, ms=1500, count=2)
+    connected_ws.fault(FaultKind.LATENCY, ms=2500, count=2)
     connected_ws.fault(FaultKind.RESET_BEFORE, after=2)
     got = await asyncio.gather(*(connected_ws.buy() for _ in range(3)))
     assert [type(one) for one in got] == [Unknown] * 3
@@ -218,6 +227,7 @@ async def test_an_answer_without_id_is_no_answer_to_any_order(connected_ws: Scen
     api = connected_ws.client.ws_api
     assert api is not None
     connected_ws.fault(FaultKind.LATENCY, ms=5_000)
+    connected_ws.wait_for_replies(0.5)
     buying = asyncio.create_task(connected_ws.buy())
 
     async def is_in_flight() -> bool:

@@ -167,7 +167,7 @@ async def test_after_a_failover_bsc_goes_on_at_the_new_master(watched: Watched, 
     now = Database(f"redis://127.0.0.1:{await master_of(url)}")
     entries: Any = await now.client.xrange("events")
     assert [fields[b"event"] for _, fields in entries] == [b"BSC_ACTIVATED", b"BSC_STOPPED"]
-    assert await now.client.ttl("health") > 150
+    assert await now.client.ttl("health") > 100
     await now.close()
     await database.close()
 

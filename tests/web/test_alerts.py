@@ -173,15 +173,14 @@ async def test_the_alert_arrives(tmp_path: Path, kind: AlertKind, monkeypatch: p
         alerts = {"urls": (sink.url,), "events": (kind,), **SETTINGS.get(kind, {})}
         async with house(tmp_path, alerts=alerts, **ENGINES.get(kind, {})) as running:
             await fire(running, monkeypatch)
-            await until(lambda: _told(sink), 30, kind.value)
+            await until(lambda: _told(sink, words), 30, kind.value)
             running.venue.faults.clear()
     assert set(sink.kinds()) == {kind.value}
-    assert words in sink.text_of(kind)
     assert kind.advice in sink.text_of(kind)
 
 
-async def _told(sink: Any) -> bool:
-    return bool(sink.messages)
+async def _told(sink: Any, words: str) -> bool:
+    return any(words in str(message["message"]) for message in sink.messages)
 
 
 async def _counted(running: House, results: int) -> bool:
@@ -199,8 +198,7 @@ async def test_inc_95_days_without_executions_are_told_with_the_top_reasons(
                 await running.open("BTCUSDT", 20, kill_score="0.95")
             await until(lambda: _counted(running, 4), 30, "the results to be counted")
             monkeypatch.setattr("quantum_trader.web.watch.HOUR_MS", 1)  # all of them are hours old now
-            await until(lambda: _told(sink), 30, "the alert")
-    assert "3 × kill_score: kill_score_critical_open" in sink.text_of("no_executions")
+            await until(lambda: _told(sink, "3 × kill_score: kill_score_critical_open"), 30, "the alert")
 
 
 async def test_a_dead_address_disturbs_neither_the_engine_nor_the_other_address(tmp_path: Path) -> None:
@@ -208,11 +206,14 @@ async def test_a_dead_address_disturbs_neither_the_engine_nor_the_other_address(
         dead.broken = True
         async with house(tmp_path, alerts={"urls": (dead.url, alive.url)}) as running:
             await running.redis.set(running.keys.kill, "opens")
-            await until(lambda: _told(alive), 30, "the alert at the address that works")
+            await until(lambda: _knows_of_the_kill(alive), 30, "the alert at the address that works")
             await running.redis.delete(running.keys.kill)
             assert (await running.open())["decision"] == "FILLED"
-    assert "kill" in alive.kinds()
     assert dead.messages == []
+
+
+async def _knows_of_the_kill(sink: Any) -> bool:
+    return "kill" in sink.kinds()
 
 
 async def test_an_order_of_unknown_outcome_is_listed_until_it_is_known(running: House) -> None:

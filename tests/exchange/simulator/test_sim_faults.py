@@ -8,7 +8,9 @@ from typing import Any
 
 import aiohttp
 import pytest
+from support.house import until
 
+from quantum_trader.concurrency import end_tasks
 from quantum_trader.domain.clock import SystemClock
 from quantum_trader.exchange.simulator import EmbeddedExchange, FaultKind, FaultRule, Faults, Request
 from quantum_trader.exchange.simulator.calls import Distortion
@@ -172,9 +174,15 @@ async def test_what_fails_before_execution_was_not_executed(client: Any, kind: s
 
 async def test_a_timeout_holds_the_reply_until_the_client_gives_up(client: Any) -> None:
     await client.fault(kind="timeout_after", path=ORDER, ms=60_000)
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(client.send("POST", ORDER, **BUY), timeout=0.2)
-    assert len(await positions(client)) == 1
+    sending = asyncio.create_task(client.send("POST", ORDER, **BUY))
+
+    async def executed() -> bool:
+        return len(await positions(client)) == 1
+
+    await until(executed, 20, "the order's execution")
+    answered, _ = await asyncio.wait({sending}, timeout=0.2)
+    assert not answered
+    await end_tasks([sending])
 
 
 async def test_latency_delays_the_reply(client: Any) -> None:
