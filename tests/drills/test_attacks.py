@@ -49,8 +49,9 @@ async def test_a_malformed_copy_does_not_end_an_exit_that_waits(running: House) 
 
 
 async def test_a_kill_between_a_timestamp_refusal_and_the_second_signature_stops_the_open(
-    running: House,
+    unhurried: House,
 ) -> None:
+    running = unhurried
     running.spoil_order(FaultKind.STATUS_BEFORE, preset="400_timestamp")
     running.fault(FaultKind.LATENCY, method="GET", path="/fapi/v1/time", ms=400, count=3)
     wire = running.watch()
