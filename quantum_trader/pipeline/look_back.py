@@ -27,7 +27,8 @@ from quantum_trader.pipeline.follow import AGREEING_QUERIES_MIN, CLOCK_DOUBT_MS,
 PAUSE_S = 0.1
 AGREEING_PAUSE_S = 0.5
 ASKED_AFTER_EXPIRY_MS = 600_000
-OFFSET_DOUBT_MS = 100  # how far off the exchange's time may be measured where answers are slow
+SAMPLES_MAX = 3
+QUICK_S = 0.002
 
 log = structlog.get_logger()
 
@@ -92,18 +93,28 @@ class LookBack:
     async def _of_orders(self, found: list[OrderState], plan: Plan) -> Seen:
         """Tell the plan's own orders from one that was placed before it; stream ids go by Redis' clock.
 
-        Our clock stands between the two others and may have stepped, so the exchange's is measured anew. A
-        plan's order may follow its entry within milliseconds, and answers may take longer than that to be
-        heard: an order is the plan's own unless it is certainly older.
+        Our clock stands between the two others, so both are measured: a plan's order follows its entry within
+        milliseconds, and an id may be used again as soon as its plan has ended.
         """
         await self._rooms.server_clock.resync()
         offset_ms = self._rooms.server_clock.offset_ms or 0
-        asked_ms = self._clock.now_ms()
-        ahead_ms = await self._stream_now_ms() - asked_ms  # at most: it was told after it was asked for
+        ahead_ms = await self._stream_ahead_ms()
         oldest_ms = min((order.created_ms or order.update_time_ms) for order in found) - offset_ms + ahead_ms
-        if oldest_ms + OFFSET_DOUBT_MS < plan.stream_ms:  # told by Redis' clock, which the gate's words go by
+        if oldest_ms < plan.stream_ms:  # told by Redis' clock: the gate compares it with the stream id again
             return Seen(history=PlanHistory(prior_order_ms=oldest_ms))
         return Seen(tuple(found))
+
+    async def _stream_ahead_ms(self) -> int:
+        """Return Redis' time minus ours, by the quickest of three answers or the first that is quick."""
+        samples: list[tuple[float, float]] = []
+        while len(samples) < SAMPLES_MAX and not (samples and samples[-1][0] <= QUICK_S):
+            asked_s = self._clock.monotonic_s()
+            told_ms = await self._stream_now_ms()
+            took_s = self._clock.monotonic_s() - asked_s
+            samples.append(
+                (took_s, told_ms - self._clock.now_ms() + took_s * 500)
+            )  # half of it is the way back
+        return round(min(samples)[1])
 
     def _sent_ms(self, plan: Plan) -> int | None:
         return self._rooms.sent_orders_ms.get(client_order_id(plan.plan_id))

@@ -30,12 +30,14 @@ class ExchangeClock:
         return self.answers
 
 
-async def seen(one: Plan, created_ms: int, clock: ExchangeClock, heard_after_ms: int = 0) -> Seen:
+async def seen(
+    one: Plan, created_ms: int, clock: ExchangeClock, heard_after_ms: tuple[int, ...] = ()
+) -> Seen:
     """What is seen of an order that the exchange created at ``created_ms``, by its clock and by Redis'.
 
-    The answer of Redis is heard ``heard_after_ms`` late.
+    The answers of Redis take ``heard_after_ms`` to be heard, one after another.
     """
-    passed_ms = 0
+    passed_ms, delays_ms = 0, list(heard_after_ms)
     order = OrderState(
         leg(),
         Side.BUY,
@@ -54,12 +56,15 @@ async def seen(one: Plan, created_ms: int, clock: ExchangeClock, heard_after_ms:
 
     async def redis_now_ms() -> int:
         nonlocal passed_ms
-        passed_ms += heard_after_ms
-        return NOW_MS
+        told_ms = NOW_MS + passed_ms
+        passed_ms += delays_ms.pop(0) if delays_ms else 0
+        return told_ms
 
     sent: dict[str, int] = {}
     rooms: Any = SimpleNamespace(server_clock=clock, sent_orders_ms=sent)
-    ours: Any = SimpleNamespace(now_ms=lambda: NOW_MS + clock.step_ms + passed_ms)
+    ours: Any = SimpleNamespace(
+        now_ms=lambda: NOW_MS + clock.step_ms + passed_ms, monotonic_s=lambda: passed_ms / 1000
+    )
     look_back = LookBack(found, redis_now_ms, rooms, ours, Patience(500, 0.3))
     return await look_back.at_the_exchange(one, NOW_MS)
 
@@ -83,7 +88,10 @@ async def test_a_plan_whose_order_is_taken_for_an_older_one_is_never_sent_again(
         assert judged(one, evidence(plan_history=found.history)).reason == "plan_id_reused"
 
 
-@pytest.mark.parametrize("off_ms", [-80, 0, 80])
-async def test_an_order_right_behind_its_entry_is_its_own_though_answers_are_slow(off_ms: int) -> None:
+@pytest.mark.parametrize("delays_ms", [(), (700,), (700, 40, 2), (700, 700, 4)])
+async def test_an_order_is_told_from_one_right_before_the_entry_however_slow_an_answer_is(
+    delays_ms: tuple[int, ...],
+) -> None:
     one = plan()
-    assert (await seen(one, one.stream_ms + 3 + off_ms, ExchangeClock(0), heard_after_ms=700)).orders
+    assert (await seen(one, one.stream_ms + 3, ExchangeClock(0), delays_ms)).orders
+    assert not (await seen(one, one.stream_ms - 3, ExchangeClock(0), delays_ms)).orders
