@@ -33,6 +33,7 @@ BROKE_ONCE = (
     100790,
     100880,
     120753,
+    130010,
 )
 QUICKLY_FOUND = ("resend_on_timeout", "new_is_filled", "claim_kept", "settled_twice", "rate_counted_late")
 

@@ -95,6 +95,7 @@ class Checks:
         self._before: dict[Leg, deque[tuple[int, Decimal]]] = defaultdict(lambda: deque(maxlen=200))
         self._flat_ms: dict[str, int] = {}
         self._opened_by: dict[Leg, int] = {}
+        self._adds: set[str] = set()
         self._opens: list[tuple[int, str, str]] = []
         self._disturbed_ms: dict[str, int] = {}
         self._margin_disturbed_ms = -SLACK_MARGIN_MS
@@ -297,9 +298,12 @@ class Checks:
                 self.fail("exit_only_reduces", f"plan {plan_id}: {leg.key} went from {before} to {after}")
             return
         first = order.executed == abs(change)
+        if first and before != 0:
+            self._adds.add(order.client_order_id)  # it took no slot, also where its rest fills after a close
         if before == 0:
             self._opened_by[leg] = self.plans[plan_id].claim_number
-        self._check_open(plan_id, order, before if first else ZERO, is_new=before == 0)
+        is_new = before == 0 and order.client_order_id not in self._adds
+        self._check_open(plan_id, order, before if first else ZERO, is_new=is_new)
 
     def _check_open(self, plan_id: str, order: Order, before: Decimal, *, is_new: bool) -> None:
         gates = self._scenario.gates
