@@ -114,7 +114,7 @@ class LiveAccount:
 
     def _was_asked_long_after(self, order: OrderState) -> bool:
         """Whether no lag of reads, and no error of our clock, can hide the order from the last reading."""
-        return self._asked_at_ms > order.update_time_ms + READS_LAG_S * 1000 + CLOCK_DOUBT_MS
+        return _is_long_after(self._asked_at_ms, order.update_time_ms)
 
     def outruns_reads(self, leg: Leg) -> bool:
         """Whether ``leg`` is held by our own fills alone: the last read lagged, and may be wrong of it."""
@@ -152,7 +152,11 @@ class LiveAccount:
         asked_at_ms = self._exchange_now_ms()
         snapshot = await self._snapshot()
         newer = {leg for leg, mark in self._last_mark_of.items() if number <= mark}
-        newer |= {leg for leg, filled in self._filled.items() if self._lags(leg, filled, snapshot, asked_s)}
+        newer |= {
+            leg
+            for leg, filled in self._filled.items()
+            if not _is_long_after(asked_at_ms, filled.at_ms) and self._lags(leg, filled, snapshot, asked_s)
+        }
         live = {leg: held for leg, held in snapshot.items() if leg not in newer}
         if self.positions is not None:
             live |= {leg: held for leg, held in self.positions.value.items() if leg in newer}
@@ -194,6 +198,11 @@ class _Filled:
 
     at_ms: int
     believed_until_s: float
+
+
+def _is_long_after(asked_at_ms: float, filled_at_ms: int) -> bool:
+    """Whether no lag of reads, and no error of our clock, can hide a fill from a reading asked for then."""
+    return asked_at_ms > filled_at_ms + READS_LAG_S * 1000 + CLOCK_DOUBT_MS
 
 
 def _after_fill(held: Position | None, order: OrderState) -> Position:

@@ -184,6 +184,18 @@ async def test_a_leg_that_a_read_lacks_soon_after_a_fill_stays_until_the_order_t
     assert amount_of(live) == 0
 
 
+async def test_a_fill_of_long_ago_that_is_taken_over_late_does_not_keep_a_leg_that_is_gone(
+    account: tuple[LiveAccount, Reads, SetClock],
+) -> None:
+    """Redis was away meanwhile: its two seconds are over, whenever it is settled."""
+    live, reads, clock = account
+    clock.at_ms += 20_000
+    live.take_over([sold("0.4")], mark=await live.mark_settlement(-1), epoch=0)
+    reads.held = positions()
+    await live.refresh_positions()
+    assert amount_of(live) == 0
+
+
 async def test_what_an_exit_left_stands_though_a_read_of_before_the_open_was_taken_meanwhile(
     account: tuple[LiveAccount, Reads, SetClock],
 ) -> None:

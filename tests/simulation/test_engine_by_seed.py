@@ -34,6 +34,7 @@ BROKE_ONCE = (
     100880,
     120753,
     130010,
+    130130,
 )
 QUICKLY_FOUND = ("resend_on_timeout", "new_is_filled", "claim_kept", "settled_twice", "rate_counted_late")
 
