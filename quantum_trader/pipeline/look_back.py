@@ -111,9 +111,8 @@ class LookBack:
             asked_s = self._clock.monotonic_s()
             told_ms = await self._stream_now_ms()
             took_s = self._clock.monotonic_s() - asked_s
-            samples.append(
-                (took_s, told_ms - self._clock.now_ms() + took_s * 500)
-            )  # half of it is the way back
+            ahead_ms = told_ms - self._clock.now_ms() + took_s * 500  # half of it is the way back
+            samples.append((took_s, ahead_ms))
         return round(min(samples)[1])
 
     def _sent_ms(self, plan: Plan) -> int | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from redis.exceptions import RedisError
-from support.house import House, house, until
+from support.house import House, Wire, house, until
 
 from quantum_trader.exchange.simulator import FaultKind
 
@@ -70,11 +70,17 @@ async def test_a_kill_between_a_timestamp_refusal_and_the_second_signature_stops
     assert await running.ask("/fapi/v3/positionRisk") == []
 
 
+async def held_back(running: House) -> tuple[str, Wire]:
+    """Send an open whose order has arrived at the exchange, which is slow to take it."""
+    running.spoil_order(FaultKind.LATENCY, ms=400)
+    wire = running.watch()
+    plan_id = await running.submit(**OPEN)
+    await order_arrived(running, wire)
+    return plan_id, wire
+
+
 async def test_a_plan_whose_keys_are_deleted_in_flight_gets_its_one_result(unhurried: House) -> None:
-    unhurried.spoil_order(FaultKind.LATENCY, ms=400)
-    wire = unhurried.watch()
-    plan_id = await unhurried.submit(**OPEN)
-    await order_arrived(unhurried, wire)
+    plan_id, wire = await held_back(unhurried)
     await unhurried.redis.delete(*await keys_like(unhurried, "quantum:exec:*"))
     assert (await unhurried.result(plan_id))["decision"] == "FILLED"
     assert len(wire.orders) == 1
@@ -82,10 +88,7 @@ async def test_a_plan_whose_keys_are_deleted_in_flight_gets_its_one_result(unhur
 
 
 async def test_a_plan_whose_lease_is_gone_in_flight_gets_its_result_once_it_is_back(unhurried: House) -> None:
-    unhurried.spoil_order(FaultKind.LATENCY, ms=400)
-    wire = unhurried.watch()
-    plan_id = await unhurried.submit(**OPEN)
-    await order_arrived(unhurried, wire)
+    plan_id, wire = await held_back(unhurried)
     await unhurried.redis.delete(*await keys_like(unhurried, "quantum:engine:lease:*"))
     assert (await unhurried.result(plan_id))["decision"] == "FILLED"
     assert len(wire.orders) == 1
