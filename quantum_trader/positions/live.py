@@ -128,13 +128,14 @@ class LiveAccount:
     def _lacks(self, opened: OrderState) -> bool:
         """Whether the last reading answered from before ``opened`` was filled: it does not know its leg.
 
-        Unless it was asked for long after, or an order of ours was filled there since: while the open's
-        outcome was unknown, what it had opened may have been closed.
+        Unless it was asked for long after, or an order of ours was filled there since the open was sent:
+        while its outcome was unknown, what it had opened by then may have been closed.
         """
         if self.positions is None or opened.leg in self.positions.value:
             return False
         newest = self._filled.get(opened.leg)
-        closed_since = newest is not None and newest.at_ms >= opened.update_time_ms
+        sent_ms = opened.update_time_ms if opened.created_ms is None else opened.created_ms
+        closed_since = newest is not None and newest.at_ms >= sent_ms
         return not closed_since and not self._was_asked_long_after(opened)
 
     def _apply_fill(self, order: OrderState, mark: int) -> None:

@@ -246,6 +246,21 @@ async def test_an_open_whose_outcome_was_unknown_is_not_there_where_an_exit_has_
     assert amount_of(live) == 0
 
 
+async def test_an_open_that_filled_in_two_parts_is_not_there_where_its_first_part_was_closed_in_between(
+    account: tuple[LiveAccount, Reads, SetClock],
+) -> None:
+    """Its last fill is newer than the exit of its first part; another exit closes that one."""
+    live, reads, clock = account
+    before = live.reads_answered
+    opened = replace(sold("0.8"), created_ms=NOW_MS, update_time_ms=NOW_MS + 1_000)
+    first_part_closed = replace(sold("0.4"), side=Side.BUY, order_id=8, update_time_ms=NOW_MS + 500)
+    reads.held = positions()
+    clock.at_ms = NOW_MS + 1_100
+    live.take_over([first_part_closed], await live.mark_settlement(before - 1), epoch=0)
+    live.take_over([opened], await live.mark_settlement(before - 1), epoch=1)
+    assert amount_of(live) == 0
+
+
 async def test_a_fill_that_one_reading_showed_is_not_undone_by_a_later_one_from_before_it(
     account: tuple[LiveAccount, Reads, SetClock],
 ) -> None:

@@ -35,6 +35,8 @@ BROKE_ONCE = (
     120753,
     130010,
     130130,
+    150869,
+    151136,
 )
 QUICKLY_FOUND = ("resend_on_timeout", "new_is_filled", "claim_kept", "settled_twice", "rate_counted_late")
 

@@ -58,6 +58,8 @@ class PlanSeen:
     claimed: int = 0
     claim_ms: int = 0
     claim_number: int = 0
+    adds: bool = False
+    """Its leg was held when it was claimed: an add takes no slot, whatever is closed before it fills."""
 
     @property
     def says_exit(self) -> bool:
@@ -184,6 +186,8 @@ class Checks:
             return
         plan.claimed += 1
         plan.claim_number = self.claims
+        leg = Leg(record["order"]["symbol"], PositionSide(record["order"]["position_side"]))
+        plan.adds = self.amounts[leg] != 0
         plan.claim_ms = record["timestamp_ms"]
         if plan.asked is None:
             plan.asked = Decimal(record["asked"])
@@ -302,7 +306,7 @@ class Checks:
             self._adds.add(order.client_order_id)  # it took no slot, also where its rest fills after a close
         if before == 0:
             self._opened_by[leg] = self.plans[plan_id].claim_number
-        is_new = before == 0 and order.client_order_id not in self._adds
+        is_new = before == 0 and order.client_order_id not in self._adds and not self.plans[plan_id].adds
         self._check_open(plan_id, order, before if first else ZERO, is_new=is_new)
 
     def _check_open(self, plan_id: str, order: Order, before: Decimal, *, is_new: bool) -> None:
