@@ -16,8 +16,10 @@ from urllib.parse import quote
 import aiohttp
 from yarl import URL
 
+from quantum_trader import __version__
 from quantum_trader.exchange.endpoints import Endpoint, Security
 from quantum_trader.exchange.errors import ExchangeUnreachable, HeldBack
+from quantum_trader.exchange.http_lane import HttpLane, LaneBroken
 from quantum_trader.exchange.replies import Reply
 from quantum_trader.exchange.settings import ExchangeSettings
 from quantum_trader.exchange.signing import signer_for
@@ -59,6 +61,16 @@ class RestTransport:
         self._signer = signer_for(settings.api_secret)
         self._base = settings.rest_url.rstrip("/")
         self._key_bytes = settings.api_key.encode()
+        self._public_headers = {"Accept": "application/json"}
+        self._key_headers = {**self._public_headers, "X-MBX-APIKEY": settings.api_key}
+        self._form_headers = {**self._key_headers, "Content-Type": "application/x-www-form-urlencoded"}
+        self._orders = HttpLane(
+            self._base,
+            {**self._form_headers, "User-Agent": f"quantum-trader/{__version__}"},
+            timeout_s=settings.request_timeout_s,
+            connections_max=_CONNECTIONS_MAX,
+            body_bytes_max=_BODY_BYTES_MAX,
+        )
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=_CONNECTIONS_MAX, keepalive_timeout=_IDLE_CONNECTION_S),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -69,9 +81,6 @@ class RestTransport:
             middlewares=[_without_second_try],
             trust_env=False,
         )
-        self._public_headers = {"Accept": "application/json"}
-        self._key_headers = {**self._public_headers, "X-MBX-APIKEY": settings.api_key}
-        self._form_headers = {**self._key_headers, "Content-Type": "application/x-www-form-urlencoded"}
 
     async def send(
         self,
@@ -102,9 +111,22 @@ class RestTransport:
 
     async def close(self) -> None:
         """Close every connection; requests in flight fail."""
+        self._orders.close()
         await self._session.close()
 
     async def _exchange(self, endpoint: Endpoint, payload: str) -> Reply:
+        reply = await (self._order if endpoint.orders else self._request)(endpoint, payload)
+        return reply if reply.is_success else self._without_secrets(reply)
+
+    async def _order(self, endpoint: Endpoint, payload: str) -> Reply:
+        try:
+            return await self._orders.post(endpoint.path, payload.encode())
+        except LaneBroken as broken:
+            raise ExchangeUnreachable(
+                str(endpoint), str(broken), may_have_been_sent=broken.may_have_been_sent
+            ) from None
+
+    async def _request(self, endpoint: Endpoint, payload: str) -> Reply:
         connection = _Connection()
         in_body = endpoint.method == "POST"
         headers = self._form_headers if in_body else self._headers_of(endpoint)
@@ -117,8 +139,7 @@ class RestTransport:
                 allow_redirects=False,
                 trace_request_ctx=connection,
             ) as response:
-                body = await _whole_body(response)
-                return self._reply(response, body)
+                return Reply(response.status, response.headers, await _whole_body(response))
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError, _BrokenOffError) as error:
             # Without its cause: aiohttp's texts quote the URL, and so the signature.
             raise ExchangeUnreachable(
@@ -130,10 +151,6 @@ class RestTransport:
 
     def _url(self, path: str, query: str) -> URL:
         return URL(f"{self._base}{path}?{query}" if query else f"{self._base}{path}", encoded=True)
-
-    def _reply(self, response: aiohttp.ClientResponse, body: bytes) -> Reply:
-        reply = Reply(response.status, response.headers, body)
-        return reply if reply.is_success else self._without_secrets(reply)
 
     def _without_secrets(self, reply: Reply) -> Reply:
         headers = {

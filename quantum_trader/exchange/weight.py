@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import Enum, auto
+from enum import Enum, StrEnum, auto
 
 from quantum_trader.domain.clock import Clock
 from quantum_trader.exchange.replies import Reply, complaint_of
@@ -35,7 +35,7 @@ class Priority(Enum):
     EXIT = auto()
 
 
-class Counter(Enum):
+class Counter(StrEnum):
     """What a limit counts."""
 
     WEIGHT = "REQUEST_WEIGHT"
@@ -116,13 +116,12 @@ class WeightBudget:
         """Seconds until a request of this ``weight`` and number of ``orders`` may go; 0 if now."""
         now_s, now_ms = self._clock.monotonic_s(), self._now_ms()
         held_until_s = self._banned_until_s if priority is Priority.EXIT else self._held_until_s
-        wants = {Counter.WEIGHT: weight, Counter.ORDERS: orders}
-        waits = [
-            window.ends_in_s(now_ms)
-            for window in self._windows
-            if not self._fits(window, wants[window.limit.counter], priority, now_ms)
-        ]
-        return max(0.0, held_until_s - now_s, *waits)
+        wait_s = max(0.0, held_until_s - now_s)
+        for window in self._windows:
+            wanted = orders if window.limit.counter is Counter.ORDERS else weight
+            if wanted and not self._fits(window, wanted, priority, now_ms):
+                wait_s = max(wait_s, window.ends_in_s(now_ms))
+        return wait_s
 
     def may_send(self, weight: int, priority: Priority, orders: int = 0) -> bool:
         """Whether a request of this ``weight`` and number of ``orders`` may go now."""
@@ -168,8 +167,6 @@ class WeightBudget:
         return self._banned_until_s > self._clock.monotonic_s()
 
     def _fits(self, window: _Window, wanted: int, priority: Priority, now_ms: int) -> bool:
-        if wanted == 0:
-            return True
         share = 1.0 if priority is Priority.EXIT else 1.0 - self._reserve_share
         used = window.counted(now_ms) + self._in_flight[window.limit.counter]
         return used + wanted <= window.limit.limit * share

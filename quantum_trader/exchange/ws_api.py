@@ -31,7 +31,7 @@ from quantum_trader.exchange.server_clock import ServerClock
 from quantum_trader.exchange.settings import ExchangeSettings
 from quantum_trader.exchange.signing import Ed25519Signer, signer_for
 from quantum_trader.exchange.streams.link import Link, LinkTerms
-from quantum_trader.exchange.streams.socket import Socket
+from quantum_trader.exchange.streams.socket import NoReply, Socket, fail
 from quantum_trader.exchange.weight import Priority, WeightBudget
 
 TERMS = LinkTerms(silent_s_max=6.0)
@@ -122,24 +122,18 @@ class WsApi:
 
     async def _answered(self, socket: Socket, method: str, params: Mapping[str, Any]) -> Reply:
         """Write one request and await its reply; ``ExchangeUnreachable`` where none comes."""
-        request_id = next(self._ids)
-        reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        request_id, loop = next(self._ids), asyncio.get_running_loop()
+        reply: asyncio.Future[Reply] = loop.create_future()
         self._pending[request_id] = reply
-        ended: asyncio.Future[Any] = asyncio.ensure_future(socket.ended.wait())
-        awaited: set[asyncio.Future[Any]] = {reply, ended}
+        socket.awaits(reply)
+        limit = loop.call_later(self._settings.request_timeout_s, fail, reply, "timed out")
         try:
             socket.send(orjson.dumps({"id": request_id, "method": method, "params": params}))
-            await asyncio.wait(
-                awaited,
-                timeout=self._settings.request_timeout_s,
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-            if not reply.done():
-                why = "connection lost" if ended.done() else "timed out"
-                raise ExchangeUnreachable(method, why, may_have_been_sent=True)
-            return reply.result()
+            return await reply
+        except NoReply as none:
+            raise ExchangeUnreachable(method, str(none), may_have_been_sent=True) from None
         finally:
-            ended.cancel()
+            limit.cancel()
             del self._pending[request_id]
 
     def _receive(self, frame: bytes) -> None:

@@ -25,7 +25,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
 
 import structlog
 
@@ -42,7 +41,7 @@ from quantum_trader.domain.order import (
 from quantum_trader.domain.trading import ZERO, Leg
 from quantum_trader.exchange.errors import ExchangeError
 from quantum_trader.exchange.ports import AccountReads
-from quantum_trader.positions.order_news import OrderNews
+from quantum_trader.positions.order_news import OrderNews, Watch
 from quantum_trader.stores.claims import StoredOrder
 
 PAUSE_FIRST_S = 0.05
@@ -117,7 +116,7 @@ class OrderFollower:
             with self._news.watch(order.client_order_id) as news:
                 while not reply.done() and not self._is_over(order):
                     news.clear()
-                    await _first_of(reply, news)
+                    await news.told_or(reply)
             if not reply.done():
                 await asyncio.wait({reply}, timeout=REPLY_GRACE_S)
             told = self._told(order)
@@ -135,7 +134,7 @@ class OrderFollower:
         with self._news.watch(order.client_order_id) as news:
             order = self._heard(order)
             if not order.is_settled and self._news.is_live:
-                await _set_within(news, HEAD_START_S)
+                await news.told_within(HEAD_START_S)
                 order = self._heard(order)
             while not order.is_settled:
                 order = await self._ask_and_hear(order, news)
@@ -195,13 +194,13 @@ class OrderFollower:
         told = self._told(order)
         return told is not None and told.is_settled
 
-    async def _ask_and_hear(self, order: OrderState, news: asyncio.Event) -> OrderState:
+    async def _ask_and_hear(self, order: OrderState, news: Watch) -> OrderState:
         """Ask once; done at once when the stream tells the end meanwhile."""
         asking = asyncio.ensure_future(self._ask(order))
         try:
             while not asking.done() and not self._heard(order).is_settled:
                 news.clear()
-                await _first_of(asking, news)
+                await news.told_or(asking)
             return furthest(self._heard(order), asking.result() if asking.done() else order)
         finally:
             await end_tasks([asking])
@@ -271,14 +270,14 @@ class _Pauses:
         self._begun_s = clock.monotonic_s()
         self._pause_s = PAUSE_FIRST_S
 
-    async def next(self, news: asyncio.Event) -> None:
+    async def next(self, news: Watch) -> None:
         """Return after the pause, or as soon as there is news."""
         if self._alert is not None and self._clock.monotonic_s() - self._begun_s > ALERT_AFTER_S:
             self._alert()
             self._alert = None
         pause = asyncio.ensure_future(self._clock.sleep(self._pause_s))
         try:
-            await _first_of(pause, news)
+            await news.told_or(pause)
         finally:
             await end_tasks([pause])
         self._pause_s = min(self._pause_s * 2, PAUSE_MAX_S)
@@ -303,24 +302,6 @@ class _Turns:
 
 def _is_older(found: OrderState, order: StoredOrder) -> bool:
     return (found.created_ms or found.update_time_ms) < order.timestamp_ms - CLOCK_DOUBT_MS
-
-
-async def _first_of(task: asyncio.Future[Any], news: asyncio.Event) -> None:
-    """Return when ``task`` is done or ``news`` is set; ends neither."""
-    hearing = asyncio.ensure_future(news.wait())
-    try:
-        await asyncio.wait({task, hearing}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        hearing.cancel()
-
-
-async def _set_within(news: asyncio.Event, timeout_s: float) -> None:
-    """Return when ``news`` is set, or after ``timeout_s``."""
-    try:
-        async with asyncio.timeout(timeout_s):
-            await news.wait()
-    except TimeoutError:
-        return
 
 
 def _alert(order: StoredOrder) -> None:

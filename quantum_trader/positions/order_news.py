@@ -11,6 +11,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from quantum_trader.domain.order import OrderState, furthest
 
@@ -18,12 +19,60 @@ REMEMBERED_MAX = 2_000
 TOLD_WITHIN_S = 5
 
 
+class Watch:
+    """Whether anything was told of one order; for one who waits."""
+
+    def __init__(self) -> None:
+        self._is_told = False
+        self._waiting: asyncio.Future[None] | None = None
+
+    def tell(self) -> None:
+        """Wake whoever waits, now or later."""
+        self._is_told = True
+        self._wake()
+
+    def clear(self) -> None:
+        """Count as news only what is told from now on."""
+        self._is_told = False
+
+    async def told_or(self, work: asyncio.Future[Any]) -> None:
+        """Return when something was told or ``work`` is done; ends neither."""
+        if work.done():
+            return
+        work.add_done_callback(self._wake)
+        try:
+            await self._told()
+        finally:
+            work.remove_done_callback(self._wake)
+
+    async def told_within(self, timeout_s: float) -> None:
+        """Return when something was told, or after ``timeout_s``."""
+        limit = asyncio.get_running_loop().call_later(timeout_s, self._wake)
+        try:
+            await self._told()
+        finally:
+            limit.cancel()
+
+    async def _told(self) -> None:
+        if self._is_told:
+            return
+        self._waiting = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiting
+        finally:
+            self._waiting = None
+
+    def _wake(self, _: object = None) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+
 class OrderNews:
     """The newest word on each of the orders told last, by client order id."""
 
     def __init__(self) -> None:
         self._told: OrderedDict[str, OrderState] = OrderedDict()
-        self._waiting: dict[str, list[asyncio.Event]] = {}
+        self._waiting: dict[str, list[Watch]] = {}
         self._expected: dict[str, float] = {}
         self.is_live = False
 
@@ -35,22 +84,22 @@ class OrderNews:
         self._told.move_to_end(name)
         if len(self._told) > REMEMBERED_MAX:
             self._told.popitem(last=False)
-        for event in self._waiting.get(name, ()):
-            event.set()
+        for watch in self._waiting.get(name, ()):
+            watch.tell()
 
     def of(self, client_order_id: str) -> OrderState | None:
         """Return the newest word on the order; None where the stream told nothing of it."""
         return self._told.get(client_order_id)
 
     @contextmanager
-    def watch(self, client_order_id: str) -> Iterator[asyncio.Event]:
-        """Yield an event that is set whenever something is told of the order."""
-        event = asyncio.Event()
-        self._waiting.setdefault(client_order_id, []).append(event)
+    def watch(self, client_order_id: str) -> Iterator[Watch]:
+        """Yield a watch that is told whenever something is told of the order."""
+        watch = Watch()
+        self._waiting.setdefault(client_order_id, []).append(watch)
         try:
-            yield event
+            yield watch
         finally:
-            self._waiting[client_order_id].remove(event)
+            self._waiting[client_order_id].remove(watch)
             if not self._waiting[client_order_id]:
                 del self._waiting[client_order_id]
 

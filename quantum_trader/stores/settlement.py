@@ -107,18 +107,17 @@ class SettlementStore:
 
     async def settle(self, lease_value: str, settlement: Settlement, now_ms: int) -> Settled | NotSettled:
         """Write ``settlement`` once; a plan that is not in the expected state is left alone."""
-        reply = await self._database.run(
-            "settle",
-            self._names(settlement),
-            [
-                lease_value,
-                settlement.plan_id,
-                settlement.expected_state,
-                now_ms,
-                encode(_flat(settlement.result)),
-                encode(self._extra(settlement)),
-            ],
-        )
+        args: list[str | bytes | int] = [
+            lease_value,
+            settlement.plan_id,
+            settlement.expected_state,
+            now_ms,
+            encode(self._extra(settlement)),
+            encode({"content_hash": settlement.content_hash, "stream_id": settlement.stream_id}),
+            *(encode(permit) if permit else "" for permit in (settlement.permit_p32, settlement.permit_p33)),
+            *_flat(settlement.result),
+        ]
+        reply = await self._database.run("settle", self._names(settlement), args)
         if reply[0] == b"ok":
             return Settled(int(reply[1]), reply[2].decode(), set_safe_mode=int(reply[3]) == 1)
         return NotSettled(reply[0].decode(), reply[1].decode())
@@ -152,13 +151,11 @@ class SettlementStore:
         ]
 
     def _extra(self, settlement: Settlement) -> dict[str, Any]:
-        record = {"content_hash": settlement.content_hash, "stream_id": settlement.stream_id}
         extra: dict[str, Any] = {
             "group": GROUP,
             "stream_id": settlement.stream_id,
             "results_kept": self._results_kept,
             "terminal_ttl_ms": self._terminal_ttl_ms,
-            "record": encode(record).decode(),
             "claim": settlement.claim.decode(),
             "filled_open": settlement.filled_open,
             "return_rate_token": settlement.return_rate_token,
@@ -173,10 +170,6 @@ class SettlementStore:
         }
         if settlement.opened_ms is not None:
             extra["opened_ms"] = str(settlement.opened_ms)
-        if settlement.permit_p32 is not None:
-            extra["permit_p32"] = encode(settlement.permit_p32).decode()
-        if settlement.permit_p33 is not None:
-            extra["permit_p33"] = encode(settlement.permit_p33).decode()
         if settlement.margin_failure is not None:
             failure = settlement.margin_failure
             extra["margin_failure"] = {

@@ -76,6 +76,25 @@ class WireServer:
             writer.close()
 
 
+def http_answer(status: str, body: bytes, headers: str = "") -> bytes:
+    """Return the bytes of a whole reply; ``status`` is a number and its words."""
+    return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{headers}\r\n".encode() + body
+
+
+def answering_in_turn(*answers: bytes) -> Treatment:
+    """Answer each request with the next of ``answers``; what comes after the last is never answered."""
+    left = list(answers)
+
+    async def treat(server: WireServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await server.read_request(reader)
+            if left:
+                writer.write(left.pop(0))
+                await writer.drain()
+
+    return treat
+
+
 def reset(writer: asyncio.StreamWriter) -> None:
     """Make closing ``writer`` send RST instead of FIN."""
     writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -1,4 +1,5 @@
 import ast
+import asyncio
 import gc
 import re
 from decimal import Decimal
@@ -7,7 +8,7 @@ from types import FunctionType, ModuleType
 
 import pytest
 from aioresponses import aioresponses
-from exchange_stubs import NOW_MS
+from exchange_stubs import NOW_MS, Connect, StartServer, WireServer, answering_in_turn, http_answer
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -21,7 +22,6 @@ from quantum_trader.exchange.order_params import exit_params, open_params, plain
 from quantum_trader.exchange.ports import EntryPort, ExitPort
 
 BASE = "https://exchange.test"
-ORDER = f"{BASE}/fapi/v1/order"
 legs = st.sampled_from([Leg("BTCUSDT", side) for side in PositionSide])
 quantities = st.decimals(
     min_value=Decimal("1e-18"), max_value=Decimal("1e15"), allow_nan=False, allow_infinity=False
@@ -157,48 +157,68 @@ def test_one_function_in_the_tree_builds_what_opens_and_two_send_orders() -> Non
 
 
 async def test_a_rejection_keeps_code_and_message(
-    exchange: Exchange, http: aioresponses, claimed: Claimed
+    wire: StartServer, connected: Connect, claimed: Claimed
 ) -> None:
-    http.post(ORDER, status=400, payload={"code": -2019, "msg": "Margin is insufficient."})
-    assert await exchange.entry.open_position(claimed) == Rejected(-2019, "Margin is insufficient.", 400)
+    answer = http_answer("400 Bad Request", b'{"code":-2019,"msg":"Margin is insufficient."}')
+    server = await wire(answering_in_turn(answer))
+    outcome = await connected(server.url).entry.open_position(claimed)
+    assert outcome == Rejected(-2019, "Margin is insufficient.", 400)
 
 
 async def test_an_order_is_never_repeated_whatever_is_answered(
-    exchange: Exchange, http: aioresponses, claimed: Claimed, exit_order: ExitOrder
+    wire: StartServer, connected: Connect, claimed: Claimed, exit_order: ExitOrder
 ) -> None:
-    http.post(ORDER, status=503, body="Service Unavailable.")
+    answers = (
+        http_answer("503 Service Unavailable", b"Service Unavailable."),
+        http_answer("500 Internal Server Error", b""),
+    )
+    server = await wire(answering_in_turn(*answers))
+    exchange = connected(server.url, request_timeout_s=0.4)
     assert isinstance(await exchange.entry.open_position(claimed), Rejected)
-    http.post(ORDER, status=500, body="")
     assert isinstance(await exchange.exits.reduce_position(exit_order), Unknown)
-    http.post(ORDER, timeout=True)
-    assert isinstance(await exchange.exits.reduce_position(exit_order), Unknown)
-    assert sum(len(calls) for calls in http.requests.values()) == 3
+    assert isinstance(await exchange.exits.reduce_position(exit_order), Unknown)  # not answered
+    assert len(server.requests) == 3
 
 
 async def test_after_a_ban_no_order_leaves_and_after_a_429_exits_still_do(
-    exchange: Exchange, http: aioresponses, claimed: Claimed, exit_order: ExitOrder
+    wire: StartServer, connected: Connect, claimed: Claimed, exit_order: ExitOrder
 ) -> None:
-    http.post(ORDER, status=429, payload={"code": -1003, "msg": "Too many requests"})
+    answers = (
+        http_answer("429 Too Many Requests", b'{"code":-1003,"msg":"Too many requests"}'),
+        http_answer("418 I'm a teapot", b'{"code":-1003,"msg":"Way too many requests"}'),
+    )
+    server = await wire(answering_in_turn(*answers))
+    exchange = connected(server.url)
     assert isinstance(await exchange.entry.open_position(claimed), Rejected)
     assert isinstance(await exchange.entry.open_position(claimed), NotSent)
-    http.post(ORDER, status=418, payload={"code": -1003, "msg": "Way too many requests"})
     assert isinstance(await exchange.exits.reduce_position(exit_order), Rejected)
     outcome = await exchange.exits.reduce_position(exit_order)
     assert isinstance(outcome, NotSent)
     assert "banned" in outcome.reason
-    assert sum(len(calls) for calls in http.requests.values()) == 2
+    assert len(server.requests) == 2
 
 
 @pytest.mark.parametrize("code", [-4061, -1106])
 async def test_an_order_of_the_wrong_mode_has_the_mode_read_again(
-    exchange: Exchange, http: aioresponses, exit_order: ExitOrder, code: int
+    wire: StartServer, connected: Connect, exit_order: ExitOrder, code: int
 ) -> None:
-    http.get(_any("/fapi/v1/positionSide/dual"), payload={"dualSidePosition": False})
-    http.get(_any("/fapi/v3/positionRisk"), payload=[], repeat=True)
+    modes = [b'{"dualSidePosition":false}', b'{"dualSidePosition":true}']
+
+    async def treat(server: WireServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            request = await server.read_request(reader)
+            if b"positionSide/dual" in request:
+                writer.write(http_answer("200 OK", modes.pop(0)))
+            elif b"positionRisk" in request:
+                writer.write(http_answer("200 OK", b"[]"))
+            else:
+                writer.write(http_answer("400 Bad Request", b'{"code":%d,"msg":"x"}' % code))
+            await writer.drain()
+
+    server = await wire(treat)
+    exchange = connected(server.url)
     assert not (await exchange.account.positions()).hedge_mode
-    http.post(ORDER, status=400, payload={"code": code, "msg": "x"})
     await exchange.exits.reduce_position(exit_order)
-    http.get(_any("/fapi/v1/positionSide/dual"), payload={"dualSidePosition": True})
     assert (await exchange.account.positions()).hedge_mode
 
 
@@ -249,7 +269,7 @@ def _any(path: str) -> re.Pattern[str]:
 async def test_a_probe_goes_to_the_endpoint_that_places_nothing_and_says_why_it_would_be_refused(
     exchange: Exchange, http: aioresponses, claimed: Claimed
 ) -> None:
-    probed = f"{ORDER}/test"
+    probed = f"{BASE}/fapi/v1/order/test"
     http.post(probed, payload={})
     await exchange.probe.check(claimed.order)
     http.post(probed, status=401, payload={"code": -2015, "msg": "Invalid API-key"})

@@ -4,10 +4,23 @@ import asyncio
 import socket
 
 import pytest
-from exchange_stubs import KEY, SECRET, Connect, ManualClock, StartServer, Treatment, WireServer, reset
+from exchange_stubs import (
+    KEY,
+    SECRET,
+    Connect,
+    ManualClock,
+    StartServer,
+    Treatment,
+    WireServer,
+    answering_in_turn,
+    http_answer,
+    reset,
+)
 
 from quantum_trader.domain.order import Accepted, Claimed, ExitOrder, NotSent, Rejected, Unknown
+from quantum_trader.exchange.binance import connect
 from quantum_trader.exchange.errors import ExchangeUnreachable
+from quantum_trader.exchange.settings import ExchangeSettings
 from quantum_trader.exchange.signing import HmacSigner
 
 FILLED = (
@@ -16,15 +29,11 @@ FILLED = (
 )
 
 
-def _answer(status: str, body: bytes, headers: str = "") -> bytes:
-    return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{headers}\r\n".encode() + body
-
-
 def answering(status: str, body: bytes, headers: str = "") -> Treatment:
     async def treat(server: WireServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
             await server.read_request(reader)
-            writer.write(_answer(status, body, headers))
+            writer.write(http_answer(status, body, headers))
             await writer.drain()
 
     return treat
@@ -202,7 +211,7 @@ async def test_an_order_on_a_kept_connection_that_dies_is_unknown_and_not_repeat
         server: WireServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         await server.read_request(reader)
-        writer.write(_answer("200 OK", FILLED))
+        writer.write(http_answer("200 OK", FILLED))
         await server.read_request(reader)
         reset(writer)
 
@@ -220,7 +229,7 @@ async def test_an_order_that_waited_for_a_kept_connection_which_then_dies_is_unk
         server: WireServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         await server.read_request(reader)
-        writer.write(_answer("200 OK", FILLED))
+        writer.write(http_answer("200 OK", FILLED))
         await server.read_request(reader)
         reset(writer)
 
@@ -296,7 +305,7 @@ async def test_key_and_signature_that_come_back_in_an_error_are_taken_out(
 ) -> None:
     async def echo(server: WireServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         request = await server.read_request(reader)
-        writer.write(_answer("400 Bad Request", b"bad request: " + request.replace(b"\r\n", b" ")))
+        writer.write(http_answer("400 Bad Request", b"bad request: " + request.replace(b"\r\n", b" ")))
         await reader.read()
 
     server = await wire(echo)
@@ -317,3 +326,129 @@ async def test_a_failed_read_quotes_neither_key_nor_signature(
     assert failure.value.__cause__ is None
     assert "signature" not in f"{failure.value!r}{failure.value}"
     assert (len(server.requests), len(clock.slept_s)) == (3, 2)
+
+
+async def test_a_reply_that_has_no_length_ends_with_its_connection(
+    wire: StartServer, connected: Connect, exit_order: ExitOrder
+) -> None:
+    server = await wire(answering_raw(b"HTTP/1.1 400 Bad Request\r\n\r\n" + b'{"code":-2019,"msg":"short"}'))
+    outcome = await connected(server.url).exits.reduce_position(exit_order)
+    assert outcome == Rejected(-2019, "short", 400)
+
+
+async def test_an_interim_reply_is_none(wire: StartServer, connected: Connect, exit_order: ExitOrder) -> None:
+    answer = b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + http_answer("200 OK", FILLED)
+    server = await wire(answering_raw(answer))
+    assert isinstance(await connected(server.url).exits.reduce_position(exit_order), Accepted)
+
+
+async def test_a_reply_in_pieces_is_put_together(
+    wire: StartServer, connected: Connect, exit_order: ExitOrder
+) -> None:
+    async def piecemeal(
+        server: WireServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        await server.read_request(reader)
+        body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(FILLED), FILLED)
+        for byte in b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + body:
+            writer.write(bytes([byte]))
+            await writer.drain()
+
+    server = await wire(piecemeal)
+    assert isinstance(await connected(server.url).exits.reduce_position(exit_order), Accepted)
+
+
+async def test_a_second_reply_to_one_order_is_not_taken_for_that_of_the_next(
+    wire: StartServer, connected: Connect, exit_order: ExitOrder
+) -> None:
+    twice = http_answer("400 Bad Request", b'{"code":-2019,"msg":"first"}')
+    twice += http_answer("400 Bad Request", b'{"code":-2019,"msg":"second"}')
+    last = http_answer("400 Bad Request", b'{"code":-2019,"msg":"third"}')
+    server = await wire(answering_in_turn(twice, last))
+    exits = connected(server.url).exits
+    said = [await exits.reduce_position(exit_order) for _ in range(2)]
+    assert [one.message for one in said if isinstance(one, Rejected)] == ["first", "third"]
+    assert server.connections == 2
+
+
+async def test_a_late_reply_is_not_taken_for_that_of_the_next_order(
+    wire: StartServer, connected: Connect, exit_order: ExitOrder
+) -> None:
+    release = asyncio.Event()
+
+    async def late(server: WireServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        number = len(server.requests)
+        await server.read_request(reader)
+        if number == 0:
+            await release.wait()
+        writer.write(http_answer("400 Bad Request", b'{"code":-2019,"msg":"%d"}' % number))
+        await writer.drain()
+
+    server = await wire(late)
+    exits = connected(server.url, request_timeout_s=0.4).exits
+    assert isinstance(await exits.reduce_position(exit_order), Unknown)
+    release.set()
+    assert await exits.reduce_position(exit_order) == Rejected(-2019, "1", 400)
+
+
+async def test_orders_one_after_the_other_share_a_connection_and_orders_at_once_do_not(
+    wire: StartServer, connected: Connect, exit_order: ExitOrder
+) -> None:
+    server = await wire(answering("200 OK", FILLED))
+    exits = connected(server.url).exits
+    for _ in range(3):
+        assert isinstance(await exits.reduce_position(exit_order), Accepted)
+    assert server.connections == 1
+    await asyncio.gather(*(exits.reduce_position(exit_order) for _ in range(3)))
+    assert server.connections == 3
+
+
+async def test_a_connection_that_was_idle_for_too_long_is_not_used_again(
+    wire: StartServer, connected: Connect, exit_order: ExitOrder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("quantum_trader.exchange.http_lane.IDLE_S_MAX", 0.0)
+    server = await wire(answering("200 OK", FILLED))
+    exits = connected(server.url).exits
+    for _ in range(2):
+        assert isinstance(await exits.reduce_position(exit_order), Accepted)
+    assert server.connections == 2
+
+
+async def test_a_server_that_keeps_no_connection_gets_a_new_one_for_each_order(
+    wire: StartServer, connected: Connect, exit_order: ExitOrder
+) -> None:
+    server = await wire(answering("200 OK", FILLED, "Connection: close\r\n"))
+    exits = connected(server.url).exits
+    for _ in range(2):
+        assert isinstance(await exits.reduce_position(exit_order), Accepted)
+    assert server.connections == 2
+
+
+async def test_an_order_that_is_under_way_when_the_engine_closes_is_unknown(
+    wire: StartServer, connected: Connect, exit_order: ExitOrder
+) -> None:
+    arrived = asyncio.Event()
+
+    async def silent_from_then_on(
+        server: WireServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        await server.read_request(reader)
+        arrived.set()
+        await reader.read()
+
+    server = await wire(silent_from_then_on)
+    exchange = connected(server.url)
+    sending = asyncio.create_task(exchange.exits.reduce_position(exit_order))
+    await arrived.wait()
+    await exchange.close()
+    assert isinstance(await sending, Unknown)
+
+
+def test_a_key_that_would_break_out_of_its_header_is_refused() -> None:
+    settings = ExchangeSettings("https://exchange.test", "key\r\nX-Other: 1", SECRET)
+
+    async def connect_with_it() -> None:
+        connect(settings, ManualClock())
+
+    with pytest.raises(ValueError, match="X-MBX-APIKEY cannot be sent"):
+        asyncio.run(connect_with_it())

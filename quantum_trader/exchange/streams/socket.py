@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 from picows import WSError, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
 from quantum_trader.domain.clock import Clock
 from quantum_trader.exchange.errors import ExchangeUnreachable
 
+LOST = "connection lost"
 MESSAGE_BYTES_MAX = 4 * 1024 * 1024  # marks of every symbol are some 200 KiB
 _FRAGMENT = (WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION)
+
+
+class NoReply(Exception):
+    """What was awaited has not come, and will not."""
 
 
 class Socket(WSListener):
@@ -27,6 +33,7 @@ class Socket(WSListener):
         self._clock = clock
         self._transport: WSTransport | None = None
         self._parts = bytearray()
+        self._awaited: set[asyncio.Future[Any]] = set()
         self.ended = asyncio.Event()
         self.opened_at_s = clock.monotonic_s()
         self.heard_at_s: float | None = None
@@ -66,6 +73,14 @@ class Socket(WSListener):
         if self._transport is not None:
             self._transport.send(WSMsgType.TEXT, text)
 
+    def awaits(self, reply: asyncio.Future[Any]) -> None:
+        """Have ``reply`` fail with ``NoReply`` should the connection end before it is done."""
+        if self.ended.is_set():
+            fail(reply, LOST)
+            return
+        self._awaited.add(reply)
+        reply.add_done_callback(self._awaited.discard)
+
     def ping(self) -> None:
         """Ask for a pong."""
         if self._transport is not None:
@@ -86,6 +101,8 @@ class Socket(WSListener):
         """End (called by picows)."""
         del transport
         self.ended.set()
+        for reply in tuple(self._awaited):
+            fail(reply, LOST)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """Take one frame (called by picows, which answers pings itself)."""
@@ -109,3 +126,9 @@ class Socket(WSListener):
     def _tell(self, message: bytes) -> None:
         self.told_at_s = self.heard_at_s
         self._receive(message)
+
+
+def fail(reply: asyncio.Future[Any], why: str) -> None:
+    """Let whoever awaits ``reply`` meet ``NoReply``, unless it is done."""
+    if not reply.done():
+        reply.set_exception(NoReply(why))

@@ -18,7 +18,8 @@ local KEY = {
   last_exec_ms = KEYS[15], permit_p32 = KEYS[16], permit_p33 = KEYS[17], floor = KEYS[18],
 }
 local plan_id, expected, now_ms = ARGV[2], ARGV[3], tonumber(ARGV[4])
-local result, extra = cjson.decode(ARGV[5]), cjson.decode(ARGV[6])
+local extra = cjson.decode(ARGV[5])
+local record, permit_p32, permit_p33, RESULT = ARGV[6], ARGV[7], ARGV[8], 9  -- the result: ARGV[9] to the end
 
 -- A script is not rolled back when a key turns out to be of a wrong type, so such keys go first:
 -- whoever made them, the result has to be written, once.
@@ -56,18 +57,28 @@ local function add_event(fields)
   redis.call('XADD', KEY.events, 'MAXLEN', '~', 10000, '*', unpack(fields))
 end
 
-redis.call('XADD', KEY.results, 'MAXLEN', '~', extra.results_kept, '*', unpack(result))
+-- Its order of fields stays the engine's: claim.lua reads that without decoding.
+local function dated(claim, epoch)
+  local undated = string.match(claim, '^({.*"%a+":%d+)}$')
+  if undated and not string.find(claim, 'settled_epoch', 1, true) then
+    return undated .. ',"settled_epoch":' .. string.format('%d', epoch) .. '}'
+  end
+  local decoded = cjson.decode(claim)
+  decoded.settled_epoch = epoch
+  return cjson.encode(decoded)
+end
+
+redis.call('XADD', KEY.results, 'MAXLEN', '~', extra.results_kept, '*', unpack(ARGV, RESULT))
 redis.call('SET', KEY.processed, 'terminal', 'PX', extra.terminal_ttl_ms)
-redis.call('SET', KEY.plan, extra.record, 'PX', extra.terminal_ttl_ms)
+redis.call('SET', KEY.plan, record, 'PX', extra.terminal_ttl_ms)
 
 local epoch = tonumber(redis.call('GET', KEY.epoch) or '0')
 if expected == 'claimed' then
   if extra.filled_open then
     epoch = math.max(epoch, extra.epoch_known) + 1
     redis.call('SET', KEY.epoch, string.format('%d', epoch))
-    local claim = cjson.decode(redis.call('HGET', KEY.claims, plan_id) or extra.claim)
-    claim.settled_epoch = epoch
-    redis.call('HSET', KEY.claims, plan_id, cjson.encode(claim))
+    local claim = redis.call('HGET', KEY.claims, plan_id) or extra.claim
+    redis.call('HSET', KEY.claims, plan_id, dated(claim, epoch))
   else
     redis.call('HDEL', KEY.claims, plan_id)
   end
@@ -87,8 +98,8 @@ if #extra.ledger > 0 then redis.call('HSET', KEY.ledger, unpack(extra.ledger)) e
 if extra.opened_ms then
   redis.call('SET', KEY.last_exec_ms, extra.opened_ms, 'EX', 86400)
 end
-if extra.permit_p32 then redis.call('SET', KEY.permit_p32, extra.permit_p32, 'EX', 60) end
-if extra.permit_p33 then redis.call('SET', KEY.permit_p33, extra.permit_p33, 'EX', 60) end
+if permit_p32 ~= '' then redis.call('SET', KEY.permit_p32, permit_p32, 'EX', 60) end
+if permit_p33 ~= '' then redis.call('SET', KEY.permit_p33, permit_p33, 'EX', 60) end
 
 -- latches: a running one is not extended
 for _, latch in ipairs(extra.latches) do

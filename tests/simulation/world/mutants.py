@@ -295,7 +295,7 @@ MUTANTS: tuple[Mutant, ...] = (
             _lua(
                 "Settle",
                 (
-                    "redis.call('HSET', KEY.claims, plan_id, cjson.encode(claim))",
+                    "redis.call('HSET', KEY.claims, plan_id, dated(claim, epoch))",
                     "redis.call('HDEL', KEY.claims, plan_id)",
                 ),
             ),
