@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from decimal import Decimal
-from functools import cached_property
 
 from quantum_trader.domain import facts
 from quantum_trader.domain.evidence import Evidence, EvidenceMissing
 from quantum_trader.domain.intention import Effect, Intention, classify, classify_blind
+from quantum_trader.domain.once import once
 from quantum_trader.domain.plan import Plan
 from quantum_trader.domain.reasons import Reason
 from quantum_trader.domain.sizing import Sizing, SizingPolicy, size_exit, size_open
@@ -39,7 +39,7 @@ class Case:
         """Wall time of the decision, ms since the epoch."""
         return self.evidence.now_ms
 
-    @cached_property
+    @once
     def intention(self) -> Intention:
         """The plan laid against the live position, or its own words where none can be read."""
         positions = self.evidence.find(facts.POSITIONS, age_ms_max=self.terms.position_age_ms_max)
@@ -48,7 +48,7 @@ class Case:
             return classify_blind(self.plan, hedge_mode=hedge_mode)
         return classify(self.plan, positions)
 
-    @property
+    @once
     def is_exit(self) -> bool:
         """Whether entry gates have no say (SPEC 1)."""
         return self.intention.is_exit
@@ -58,7 +58,7 @@ class Case:
         """Effect on the live position; None where it is unknown."""
         return self.intention.effect
 
-    @cached_property
+    @once
     def sizing(self) -> Sizing:
         """The quantity to send.
 
@@ -76,7 +76,7 @@ class Case:
             return Sizing(rules.market_quantity.round_down(self.plan.quantity), Reason.MARK_PRICE_UNAVAILABLE)
         return size_open(self.plan.quantity, rules, mark_price, self.terms.sizing)
 
-    @cached_property
+    @once
     def notional_usdt(self) -> Decimal:
         """Notional of the order at the mark price, in USDT: sized where it can be, else as asked.
 

@@ -62,6 +62,9 @@ class Evidence:
 
     def get(self, fact: Fact[T], *, age_ms_max: int | None = None) -> T:
         """Return the value of ``fact``; raises as ``reading`` does."""
+        found = self.readings.get(fact.name)
+        if found is not None and (age_ms_max is None or self.now_ms - found.read_at_ms <= age_ms_max):
+            return cast("T", found.value)
         return self.reading(fact, age_ms_max=age_ms_max).value
 
     def find(self, fact: Fact[T], *, age_ms_max: int | None = None) -> T | None:

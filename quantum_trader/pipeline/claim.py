@@ -225,40 +225,39 @@ def open_limits(
 ) -> OpenLimits:
     """Return what the claim of an open must not exceed: the limits of the gates that enforce."""
     positions = evidence.get(facts.POSITIONS)
-    limits = OpenLimits(
+    is_new_leg = decision.intention.effect is Effect.OPEN
+    limits: dict[str, Any] = {}
+    if gates.rate_limit.mode is Mode.ENFORCE:
+        limits |= {
+            "symbol_window_ms": gates.rate_limit.per_symbol_s * 1000,
+            "global_per_min": gates.rate_limit.global_per_min,
+            "per_symbol_5min_max": gates.rate_limit.per_symbol_5min_max,
+            "per_symbol_hour_max": gates.rate_limit.per_symbol_hour_max,
+        }
+    if gates.margin_guard.mode is Mode.ENFORCE:
+        account, guard = evidence.get(facts.ACCOUNT), gates.margin_guard
+        limits |= {
+            "required_margin_usdt": exposure.margin_usdt * guard.buffer,
+            "available_usdt": account.available_balance,
+            "usage_room_usdt": account.margin_balance * guard.usage_max - account.initial_margin,
+        }
+    if gates.fund_caps.mode is Mode.ENFORCE:
+        limits |= {
+            "positions_room": gates.fund_caps.max_open_positions - len(positions),
+            "notional_room_usdt": gates.fund_caps.max_total_notional_usdt - positions.notional_usdt,
+        }
+    if gates.active_slots.mode is Mode.ENFORCE and is_new_leg:
+        slots = gates.active_slots.slots(evidence.get(facts.REGIME))
+        taken = (positions.symbols | _reserved(decision, rooms)) - {exposure.leg.symbol}
+        limits["slots_room"] = slots - len(taken)
+    return OpenLimits(
         exposure=exposure,
-        is_new_leg=decision.intention.effect is Effect.OPEN,
+        is_new_leg=is_new_leg,
         positions_epoch=rooms.account.positions_epoch,
         account_epoch=rooms.account.account_epoch,
         seen=rooms.book.positions_of_claims(positions, rooms.account.positions_epoch),
+        **limits,
     )
-    if gates.rate_limit.mode is Mode.ENFORCE:
-        limits = replace(
-            limits,
-            symbol_window_ms=gates.rate_limit.per_symbol_s * 1000,
-            global_per_min=gates.rate_limit.global_per_min,
-            per_symbol_5min_max=gates.rate_limit.per_symbol_5min_max,
-            per_symbol_hour_max=gates.rate_limit.per_symbol_hour_max,
-        )
-    if gates.margin_guard.mode is Mode.ENFORCE:
-        account = evidence.get(facts.ACCOUNT)
-        limits = replace(
-            limits,
-            required_margin_usdt=exposure.margin_usdt * gates.margin_guard.buffer,
-            available_usdt=account.available_balance,
-            usage_room_usdt=account.margin_balance * gates.margin_guard.usage_max - account.initial_margin,
-        )
-    if gates.fund_caps.mode is Mode.ENFORCE:
-        limits = replace(
-            limits,
-            positions_room=gates.fund_caps.max_open_positions - len(positions),
-            notional_room_usdt=gates.fund_caps.max_total_notional_usdt - positions.notional_usdt,
-        )
-    if gates.active_slots.mode is Mode.ENFORCE and limits.is_new_leg:
-        slots = gates.active_slots.slots(evidence.get(facts.REGIME))
-        taken = (positions.symbols | _reserved(decision, rooms)) - {exposure.leg.symbol}
-        limits = replace(limits, slots_room=slots - len(taken))
-    return limits
 
 
 def _reserved(decision: Decision, rooms: Rooms) -> frozenset[str]:

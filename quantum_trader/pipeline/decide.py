@@ -33,7 +33,7 @@ class Chain:
 def decide(plan: Plan, evidence: Evidence, chain: Chain) -> Decision:
     """Let every gate judge ``plan``; the first denial, in chain order, names the reason."""
     case = Case(plan, evidence, chain.terms)
-    verdicts = tuple(_verdict(gate, case) for gate in chain.gates)
+    verdicts = tuple([_verdict(gate, case) for gate in chain.gates])
     stopped = objection(verdicts, is_exit=case.is_exit)
     if stopped is not None:
         rotation = _rotation(case, chain, verdicts)

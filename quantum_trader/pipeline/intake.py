@@ -230,12 +230,9 @@ def _is_plan_id(plan_id: str) -> bool:
 
 
 def _hash(raw: Mapping[bytes, bytes]) -> str:
-    digest = hashlib.sha256()
-    for key in sorted(raw):
-        for part in (key, raw[key]):
-            digest.update(len(part).to_bytes(8, "big"))
-            digest.update(part)
-    return digest.hexdigest()[:32]
+    parts = [part for key in sorted(raw) for part in (key, raw[key])]
+    measured = [piece for part in parts for piece in (len(part).to_bytes(8, "big"), part)]
+    return hashlib.sha256(b"".join(measured)).hexdigest()[:32]
 
 
 def _safe(text: str) -> str:

@@ -11,6 +11,7 @@ import structlog
 from redis.exceptions import OutOfMemoryError, ResponseError
 
 from quantum_trader.domain.exposure import ClaimedExposure
+from quantum_trader.domain.once import once
 from quantum_trader.domain.trading import Leg, PositionSide, Side
 from quantum_trader.stores.codec import decode, encode, from_micro, micro_down, micro_up
 from quantum_trader.stores.connection import Database
@@ -37,7 +38,7 @@ class StoredOrder:
     position_amt: Decimal | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PlanRecord:
     """``quantum:exec:plan:<plan_id>``: what recovery needs to finish a plan that it never saw.
 
@@ -62,6 +63,10 @@ class PlanRecord:
 
     def as_json(self) -> bytes:
         """Return the record as it is stored."""
+        return self._json
+
+    @once
+    def _json(self) -> bytes:
         order = self.order
         return encode(
             {

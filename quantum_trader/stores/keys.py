@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from quantum_trader.domain.once import once
 from quantum_trader.domain.trading import Leg, PositionSide
 
 GROUP = "quantum-trader"
@@ -11,61 +12,61 @@ CONSUMER = "engine"
 INTENT_GROUP = "intent-bridge"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Keys:
     """All names below one namespace; ``leg`` is a symbol, ending in :LONG/:SHORT in hedge mode."""
 
     namespace: str = "quantum"
 
     def _name(self, *parts: str) -> str:
-        return ":".join((self.namespace, *parts))
+        return f"{self.namespace}:{':'.join(parts)}"
 
-    @property
+    @once
     def plans(self) -> str:
         """Stream of plans, in."""
         return self._name("stream", "apply.plan")
 
-    @property
+    @once
     def results(self) -> str:
         """Stream of results, out."""
         return self._name("stream", "apply.result")
 
-    @property
+    @once
     def dead_letters(self) -> str:
         """Stream of entries that could not be read as a plan."""
         return self._name("stream", "apply.dead")
 
-    @property
+    @once
     def governor_events(self) -> str:
         """Stream of the engine's events."""
         return self._name("stream", "governor.events")
 
-    @property
+    @once
     def kill(self) -> str:
         """Kill switch: absent or 0, 1, opens."""
         return self._name("kill")
 
-    @property
+    @once
     def mode(self) -> str:
         """PAPER, DRY_RUN, TESTNET or LIVE, out."""
         return self._name("mode")
 
-    @property
+    @once
     def execution(self) -> str:
         """ENABLED or DISABLED, out."""
         return self._name("governor", "execution")
 
-    @property
+    @once
     def policy(self) -> str:
         """Hash with the universe of symbols, in."""
         return self._name("policy", "current")
 
-    @property
+    @once
     def engine_status(self) -> str:
         """JSON with a TTL: what the running engine says of itself."""
         return self._name("engine", "status")
 
-    @property
+    @once
     def questions(self) -> str:
         """List of what operators ask the running engine."""
         return self._name("engine", "questions")
@@ -82,7 +83,7 @@ class Keys:
         """Counter behind the lease's fencing tokens."""
         return self._name("engine", "fencing", account)
 
-    @property
+    @once
     def floor(self) -> str:
         """Oldest stream id that is not settled: where a group made anew begins."""
         return self._name("engine", "floor")
@@ -103,22 +104,22 @@ class Keys:
         """Sorted set of claimed opens of the symbol."""
         return self._name("exec", "rate", "symbol", symbol)
 
-    @property
+    @once
     def rate_global(self) -> str:
         """Sorted set of claimed opens."""
         return self._name("exec", "rate", "global")
 
-    @property
+    @once
     def claims(self) -> str:
         """Hash plan id → claim, for every plan that is claimed and not yet seen everywhere."""
         return self._name("exec", "claims")
 
-    @property
+    @once
     def epoch(self) -> str:
         """Counter of settled opens; dates claims against readings."""
         return self._name("exec", "epoch")
 
-    @property
+    @once
     def margin_fails(self) -> str:
         """Sorted set of margin failures in the window."""
         return self._name("exec", "margin_fails")
@@ -127,22 +128,22 @@ class Keys:
         """Latch."""
         return self._name("safety", "cooldown_symbol", symbol)
 
-    @property
+    @once
     def cooldown_global(self) -> str:
         """Latch."""
         return self._name("safety", "cooldown_global")
 
-    @property
+    @once
     def safe_mode(self) -> str:
         """Latch."""
         return self._name("safety", "safe_mode")
 
-    @property
+    @once
     def disarmed(self) -> str:
         """Latch that an operator alone clears."""
         return self._name("safety", "disarmed")
 
-    @property
+    @once
     def dry_run(self) -> str:
         """Latch: an operator wants no orders sent, until a restart after it was cleared."""
         return self._name("safety", "dry_run")
@@ -159,7 +160,7 @@ class Keys:
         """When the symbol's last open was executed, ms."""
         return self._name("cooldown", "last_exec_ts", leg)
 
-    @property
+    @once
     def rotation_lock(self) -> str:
         """The one rotation under way."""
         return self._name("rotation", "lock")
@@ -176,27 +177,27 @@ class Keys:
         """Hash: the exchange's view."""
         return self._name("position", "snapshot", leg)
 
-    @property
+    @once
     def bsc_events(self) -> str:
         """Stream of BSC's events."""
         return self._name("stream", "bsc.events")
 
-    @property
+    @once
     def bsc_health(self) -> str:
         """JSON that BSC writes."""
         return self._name("bsc", "health")
 
-    @property
+    @once
     def intents(self) -> str:
         """Stream of signals for the intent bridge, in."""
         return self._name("stream", "trade.intent")
 
-    @property
+    @once
     def harvest_proposals(self) -> str:
         """Stream of exit proposals, before the heat gate."""
         return self._name("stream", "harvest.proposal")
 
-    @property
+    @once
     def harvest_calibrated(self) -> str:
         """Stream of exit proposals, after the heat gate."""
         return self._name("stream", "harvest.calibrated")
