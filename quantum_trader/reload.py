@@ -1,9 +1,10 @@
 """Edits of config.toml are taken over while the engine works, if they are valid (SPEC 12).
 
-Theory of operation. The folder of the file is watched, not the file: editors and mounted volumes
-replace it. Whatever happened there, the file counts as edited only if its bytes changed; SIGHUP reads it
-anyway. A configuration that is not valid, or changes what only a restart can change, is refused as a
-whole: the old one stays in force, with an error line and ``CONFIG_REFUSED``.
+Theory of operation. The file is read a few times a second: it is small, and being told of changes would mean
+to watch its folder, as editors and mounted volumes replace it, and to be woken by whatever else is written
+there, be it the log. It counts as edited when its bytes have changed and stay as they are for one more look;
+SIGHUP reads it anyway. A configuration that is not valid, or changes what only a restart can change, is
+refused as a whole: the old one stays in force, with an error line and ``CONFIG_REFUSED``.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from watchfiles import awatch
 
 from quantum_trader.concurrency import end_tasks
 from quantum_trader.config import Config, ConfigError, TradingMode, config_leaves
@@ -39,7 +39,7 @@ NEEDS_RESTART = (
     "log.format",
     "log.file",
 )
-SETTLING_MS = 300  # an editor's several writes count as one
+LOOK_EVERY_S = 0.25  # an editor's several writes within it count as one
 
 log = structlog.get_logger()
 
@@ -71,8 +71,7 @@ class Reloader:
         """Begin to watch."""
         self._tasks = [asyncio.create_task(self._obey_requests(), name="config requests")]
         if self._path is not None:
-            folder = self._path.resolve().parent
-            self._tasks.append(asyncio.create_task(self._watch(folder), name="config watch"))
+            self._tasks.append(asyncio.create_task(self._watch(), name="config watch"))
 
     async def stop(self) -> None:
         """Watch no longer."""
@@ -132,14 +131,13 @@ class Reloader:
             self._asked.clear()
             await self.reload()
 
-    async def _watch(self, folder: Path) -> None:
-        try:
-            async for _ in awatch(folder, recursive=False, debounce=SETTLING_MS, step=SETTLING_MS // 6):
-                content = self._read()
-                if content is not None and content != self._bytes:
-                    await self.reload()
-        except OSError as unwatched:
-            log.warning("config_unwatched", error=str(unwatched), cure="send SIGHUP after an edit")
+    async def _watch(self) -> None:
+        seen = self._bytes
+        while True:
+            await self._clock.sleep(LOOK_EVERY_S)
+            before, seen = seen, self._read()
+            if seen is not None and seen == before and seen != self._bytes:
+                await self.reload()
 
     def _read(self) -> bytes | None:
         """Return the file's bytes; None where it cannot be read, as in the middle of a replacement."""
