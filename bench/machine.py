@@ -8,6 +8,8 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ PACKAGES = (
     "redis",
     "hiredis",
     "aiohttp",
+    "httptools",
     "uvloop",
     "orjson",
     "picows",
@@ -30,6 +33,10 @@ class BenchRefused(Exception):
     """The bench cannot run here; the text is one line that says why."""
 
 
+CORES = frozenset(os.sched_getaffinity(0))
+"""What this process might use before it bound itself to one of them."""
+
+
 def core() -> int:
     """The one core that everything measured shares: the last one this process may use."""
     return max(os.sched_getaffinity(0))
@@ -40,6 +47,16 @@ def pin(*pids: int) -> None:
     for pid in pids:
         for task in Path(f"/proc/{pid}/task").iterdir():
             os.sched_setaffinity(int(task.name), {core()})
+
+
+@contextmanager
+def on_all_cores() -> Iterator[None]:
+    """Let what is started in here run where it likes: for a figure that is no ratio."""
+    os.sched_setaffinity(0, CORES)
+    try:
+        yield
+    finally:
+        pin(os.getpid())
 
 
 def cpu_s(pid: int) -> float:

@@ -20,7 +20,7 @@ from typing import Any, cast
 
 import hiredis
 import structlog
-from machine import ROOT, BenchRefused, pin
+from machine import ROOT, BenchRefused, on_all_cores
 
 sys.path.insert(0, str(ROOT / "tests"))
 from support import cases  # the gates' own test cases know what a complete evidence is
@@ -247,10 +247,10 @@ def start_s(folder: Path) -> float:
     }
     words = [sys.executable, "-m", "quantum_trader", "run"]
     begun = time.monotonic()
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, env=environment, cwd=ROOT)
+    with on_all_cores():
+        process = subprocess.Popen(words, stdout=subprocess.PIPE, env=environment, cwd=ROOT)
     assert process.stdout is not None
     try:
-        pin(process.pid)
         for line in process.stdout:
             event = json.loads(line)
             if event["event"] == "ready":
