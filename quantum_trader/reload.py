@@ -135,7 +135,7 @@ class Reloader:
         seen = self._bytes
         while True:
             await self._clock.sleep(LOOK_EVERY_S)
-            before, seen = seen, self._read()
+            before, seen = seen, await asyncio.to_thread(self._read)  # a mounted folder may be slow
             if seen is not None and seen == before and seen != self._bytes:
                 await self.reload()
 

@@ -175,6 +175,7 @@ class _OwnLines:
             request_timeout_s=essentials.request_timeout_s,
         )
         transport = watch_transport(settings, self._clock)
+        transport.expect_orders()
         self._transports.append(transport)
         return watch_line(transport, self._clock, essentials.recv_window_ms)
 

@@ -91,7 +91,8 @@ class Exchange:
         )
 
     def start(self) -> None:
-        """Begin to keep the WebSocket API connected, where orders go over it."""
+        """Begin to keep connections for orders."""
+        self._transport.expect_orders()
         if self.ws_api is not None:
             self.ws_api.start()
 

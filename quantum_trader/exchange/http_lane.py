@@ -11,16 +11,21 @@ ended without a reply takes its connection with it, so that a late reply answers
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Mapping
 from typing import cast
 
 import httptools
+from aiohappyeyeballs import start_connection
 from yarl import URL
 
+from quantum_trader.concurrency import end_tasks
 from quantum_trader.exchange.replies import Reply
 
 IDLE_S_MAX = 20.0  # an older connection may be about to be closed at the other end
+RENEWED_AFTER_S = 15.0
+NEXT_ADDRESS_AFTER_S = 0.25  # a host has several addresses, and the first may lead nowhere (RFC 8305)
 HEADER_BYTES_MAX = 64 * 1024
 _INTERIM = range(100, 200)
 
@@ -58,6 +63,8 @@ class HttpLane:
         self._seats = asyncio.Semaphore(connections_max)
         self._idle: list[_Connection] = []
         self._standing: set[_Connection] = set()
+        self._warming: asyncio.Task[None] | None = None
+        self._is_closed = False
 
     async def post(self, path: str, body: bytes) -> Reply:
         """Send ``body`` to ``path`` below the base URL, once, and return the reply, whatever its status.
@@ -66,9 +73,10 @@ class HttpLane:
             LaneBroken: there was none, or none that can be read.
         """
         begun_s = self._loop.time()
-        await self._take_seat()
+        connect_by_s = begun_s + self._timeout_s / 2
+        await self._take_seat(connect_by_s)
         try:
-            connection = self._kept() or await self._connected()
+            connection = self._kept() or await self._connected(connect_by_s)
             reply = await connection.ask(self._request(path, body), begun_s + self._timeout_s)
             if connection.stands:
                 self._idle.append(connection)
@@ -76,10 +84,34 @@ class HttpLane:
         finally:
             self._seats.release()
 
-    def close(self) -> None:
+    def keep_warm(self) -> None:
+        """Have a connection stand by for the next order, which need not wait for handshakes then.
+
+        To be called every few seconds: it is renewed before it is too old to be used.
+        """
+        fresh_s = self._loop.time() - RENEWED_AFTER_S
+        if any(kept.stands and kept.idle_since_s > fresh_s for kept in self._idle):
+            return
+        if self._warming is None or self._warming.done():
+            self._warming = self._loop.create_task(self._warm(), name="connection for orders")
+
+    async def close(self) -> None:
         """Cut every connection; requests in flight fail."""
+        self._is_closed = True
+        await end_tasks([self._warming] if self._warming is not None else [])
         for connection in tuple(self._standing):
             connection.cut("the connection was closed")
+
+    async def _warm(self) -> None:
+        try:
+            connection = await self._connected(self._loop.time() + self._timeout_s)
+        except LaneBroken:
+            return  # an order finds out for itself, and says so
+        oldest_s = self._loop.time() - IDLE_S_MAX
+        for kept in [kept for kept in self._idle if kept.idle_since_s <= oldest_s]:
+            self._idle.remove(kept)
+            kept.cut("idle for too long")
+        self._idle.append(connection)
 
     def _request(self, path: str, body: bytes) -> bytes:
         target = f"{self._url.raw_path.rstrip('/')}{path}"
@@ -90,12 +122,12 @@ class HttpLane:
             body,
         )
 
-    async def _take_seat(self) -> None:
+    async def _take_seat(self, by_s: float) -> None:
         if not self._seats.locked():
             await self._seats.acquire()  # does not wait
             return
         try:
-            async with asyncio.timeout(self._timeout_s / 2):
+            async with asyncio.timeout_at(by_s):
                 await self._seats.acquire()
         except TimeoutError:
             raise LaneBroken("timed out waiting for a connection", may_have_been_sent=False) from None
@@ -110,18 +142,34 @@ class HttpLane:
             connection.cut("idle for too long")
         return None
 
-    async def _connected(self) -> _Connection:
+    async def _connected(self, by_s: float) -> _Connection:
+        connection = _Connection(self._loop, self._standing, self._body_bytes_max)
         try:
-            async with asyncio.timeout(self._timeout_s / 2):
-                _, connection = await self._loop.create_connection(
-                    lambda: _Connection(self._loop, self._standing, self._body_bytes_max),
-                    self._url.host or "",
-                    self._url.port or 0,
-                    ssl=self._tls,
-                )
-        except (OSError, TimeoutError, ValueError) as failed:
+            async with asyncio.timeout_at(by_s):
+                await self._connect(connection)
+        except BaseException as failed:
+            connection.cut("given up before it was used")
+            if not isinstance(failed, (OSError, ValueError)):  # a TimeoutError is an OSError
+                raise
             raise LaneBroken(_described(failed), may_have_been_sent=False) from None
         return connection
+
+    async def _connect(self, connection: _Connection) -> None:
+        """Connect to whichever address of the host answers first."""
+        addresses = await self._loop.getaddrinfo(
+            self._url.host, self._url.port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
+        )
+        reached = await start_connection(addresses, happy_eyeballs_delay=NEXT_ADDRESS_AFTER_S)
+        name = self._url.host if self._tls is not None else None
+        try:
+            await self._loop.create_connection(
+                lambda: connection, sock=reached, ssl=self._tls, server_hostname=name
+            )
+        except BaseException:
+            reached.close()
+            raise
+        if self._is_closed:
+            raise ConnectionAbortedError("closed")
 
 
 class _Connection(asyncio.Protocol):
@@ -140,8 +188,9 @@ class _Connection(asyncio.Protocol):
         self._header_bytes = 0
         self._body = bytearray()
         self._is_in_body = False
+        self._has_ended_well = False
         self.stands = False
-        self.idle_since_s = 0.0
+        self.idle_since_s = loop.time()
 
     async def ask(self, request: bytes, deadline_s: float) -> Reply:
         """Write ``request`` and return its reply; ``LaneBroken`` where none has come by ``deadline_s``."""
@@ -151,15 +200,16 @@ class _Connection(asyncio.Protocol):
         self._answer = answer
         self._begin_reply()
         limit = self._loop.call_at(deadline_s, self.cut, "timed out")
-        self._transport.write(request)
         try:
+            self._transport.write(request)
             return await answer
+        except BaseException:
+            self.cut("the request was given up")
+            raise
         finally:
             limit.cancel()
             self._answer = None
             self.idle_since_s = self._loop.time()
-            if not answer.done() or answer.cancelled():
-                self.cut("the request was given up")
 
     def cut(self, why: str) -> None:
         """End the connection at once; a request under way fails for the reason of ``why``."""
@@ -177,8 +227,11 @@ class _Connection(asyncio.Protocol):
         self.stands = True
         self._standing.add(self)
 
+    def eof_received(self) -> None:
+        self.stands, self._has_ended_well = False, True  # it closes now; over TLS this is a proper end
+
     def connection_lost(self, exc: Exception | None) -> None:
-        self._end_by_close(exc)
+        self._end_by_close()
         self.cut(_described(exc) if exc is not None else "the server closed the connection")
 
     def data_received(self, data: bytes) -> None:
@@ -187,7 +240,7 @@ class _Connection(asyncio.Protocol):
             return
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError as garbled:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as garbled:
             self.cut(f"the reply cannot be read ({type(garbled).__name__})")
 
     # -- what httptools calls
@@ -227,16 +280,16 @@ class _Connection(asyncio.Protocol):
         if self._answer is None or self._answer.done():
             return
         coding = self._headers.get("content-encoding", "identity")
-        if coding != "identity":  # none was offered
-            self.cut(f"the reply's coding {coding[:20]!r} was not asked for")
+        if coding != "identity":  # all that was offered
+            self.cut(f"the reply's coding {coding[:20]!r} was not offered")
             return
         self._answer.set_result(Reply(self._parser.get_status_code(), self._headers, bytes(self._body)))
         self._begin_reply()  # what was handed over is not ours to change
 
-    def _end_by_close(self, exc: Exception | None) -> None:
+    def _end_by_close(self) -> None:
         """Take a reply without a length as whole when the server closes in good order (RFC 9112, 6.3)."""
         has_length = self._headers.keys() & {"content-length", "transfer-encoding"}
-        if exc is None and self._is_in_body and not has_length:
+        if self._has_ended_well and self._is_in_body and not has_length:
             self._end_reply()
 
 

@@ -64,9 +64,14 @@ class RestTransport:
         self._public_headers = {"Accept": "application/json"}
         self._key_headers = {**self._public_headers, "X-MBX-APIKEY": settings.api_key}
         self._form_headers = {**self._key_headers, "Content-Type": "application/x-www-form-urlencoded"}
+        self._expects_orders = False
         self._orders = HttpLane(
             self._base,
-            {**self._form_headers, "User-Agent": f"quantum-trader/{__version__}"},
+            {
+                **self._form_headers,
+                "Accept-Encoding": "identity",
+                "User-Agent": f"quantum-trader/{__version__}",
+            },
             timeout_s=settings.request_timeout_s,
             connections_max=_CONNECTIONS_MAX,
             body_bytes_max=_BODY_BYTES_MAX,
@@ -109,9 +114,13 @@ class RestTransport:
             self._weight.observe(reply)
         return reply
 
+    def expect_orders(self) -> None:
+        """Keep a connection for orders open from now on, as long as there are other requests."""
+        self._expects_orders = True
+
     async def close(self) -> None:
         """Close every connection; requests in flight fail."""
-        self._orders.close()
+        await self._orders.close()
         await self._session.close()
 
     async def _exchange(self, endpoint: Endpoint, payload: str) -> Reply:
@@ -139,12 +148,15 @@ class RestTransport:
                 allow_redirects=False,
                 trace_request_ctx=connection,
             ) as response:
-                return Reply(response.status, response.headers, await _whole_body(response))
+                reply = Reply(response.status, response.headers, await _whole_body(response))
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError, _BrokenOffError) as error:
             # Without its cause: aiohttp's texts quote the URL, and so the signature.
             raise ExchangeUnreachable(
                 str(endpoint), _described(error), may_have_been_sent=connection.may_have_carried_bytes
             ) from None
+        if self._expects_orders:
+            self._orders.keep_warm()
+        return reply
 
     def _headers_of(self, endpoint: Endpoint) -> dict[str, str]:
         return self._public_headers if endpoint.security is Security.PUBLIC else self._key_headers
@@ -154,7 +166,7 @@ class RestTransport:
 
     def _without_secrets(self, reply: Reply) -> Reply:
         headers = {
-            name.lower(): self._redacted(text.encode()).decode("utf-8", "replace")
+            name.lower(): self._redacted(text.encode("utf-8", "surrogateescape")).decode("utf-8", "replace")
             for name, text in reply.headers.items()
             if name.lower() != "set-cookie"
         }

@@ -93,9 +93,12 @@ class _Line(asyncio.Protocol):
     async def ask(self, commands: tuple[Command, ...]) -> list[Any]:
         if len(self._calls) >= CALLS_MAX:
             raise Disconnected(f"{CALLS_MAX} calls wait for their replies already")
+        packed = b"".join(
+            [_packed(command) for command in commands]
+        )  # raises before anyone waits for a reply
         call = _Call(self._loop.create_future(), len(commands), self._loop.time() + self._timeout_s)
         self._calls.append(call)
-        self._transport.write(b"".join([_packed(command) for command in commands]))
+        self._transport.write(packed)
         if self._watch is None:
             self._watch = self._loop.call_at(call.deadline_s, self._look_for_silence)
         return await call.answered

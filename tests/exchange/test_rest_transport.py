@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from collections.abc import Callable
 
 import pytest
 from exchange_stubs import (
@@ -19,7 +20,8 @@ from exchange_stubs import (
 
 from quantum_trader.domain.order import Accepted, Claimed, ExitOrder, NotSent, Rejected, Unknown
 from quantum_trader.exchange.binance import connect
-from quantum_trader.exchange.errors import ExchangeUnreachable
+from quantum_trader.exchange.errors import ExchangeRefused, ExchangeUnreachable
+from quantum_trader.exchange.http_lane import HttpLane
 from quantum_trader.exchange.settings import ExchangeSettings
 from quantum_trader.exchange.signing import HmacSigner
 
@@ -452,3 +454,89 @@ def test_a_key_that_would_break_out_of_its_header_is_refused() -> None:
 
     with pytest.raises(ValueError, match="X-MBX-APIKEY cannot be sent"):
         asyncio.run(connect_with_it())
+
+
+async def _until(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not is_so():  # noqa: ASYNC110  # sockets tell nobody
+            await asyncio.sleep(0.01)
+
+
+async def test_an_engine_has_a_connection_standing_by_before_its_first_order(
+    wire: StartServer, connected: Connect, exit_order: ExitOrder
+) -> None:
+    async def treat(server: WireServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            is_order = (await server.read_request(reader)).startswith(b"POST")
+            writer.write(http_answer("200 OK", FILLED if is_order else b'{"serverTime":1}'))
+            await writer.drain()
+
+    server = await wire(treat)
+    exchange = connected(server.url)
+    exchange.start()
+    await exchange.market.server_time_ms()
+    await _until(lambda: server.connections == 2)  # one to read by, and one that waits
+    await exchange.market.server_time_ms()
+    assert isinstance(await exchange.exits.reduce_position(exit_order), Accepted)
+    assert server.connections == 2
+
+
+async def test_a_connection_that_stands_by_is_renewed_before_it_is_too_old(
+    wire: StartServer, connected: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("quantum_trader.exchange.http_lane.RENEWED_AFTER_S", 0.0)
+    monkeypatch.setattr("quantum_trader.exchange.http_lane.IDLE_S_MAX", 0.0)
+    server = await wire(answering("200 OK", b'{"serverTime":1}'))
+    exchange = connected(server.url)
+    exchange.start()
+    for connections in (2, 3, 4):
+        await exchange.market.server_time_ms()
+        await _until(lambda wanted=connections: server.connections == wanted)
+    (lane,) = [part for part in vars(exchange._transport).values() if isinstance(part, HttpLane)]
+    await _until(lambda: len(lane._standing) == 1)  # the older ones were cut
+
+
+async def test_a_dead_address_of_the_exchange_holds_no_order_up(
+    wire: StartServer, connected: Connect, exit_order: ExitOrder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = await wire(answering("200 OK", FILLED))
+    with socket.socket() as silent_listener:
+        silent_listener.bind(("127.0.0.1", 0))
+        silent_listener.listen(0)
+        silent = silent_listener.getsockname()
+        with socket.create_connection(silent):  # its backlog is full: further ones get no answer
+
+            async def addresses(*_: object, **__: object) -> list[tuple[object, ...]]:
+                kind = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "")
+                return [(*kind, silent), (*kind, ("127.0.0.1", server.port))]
+
+            monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", addresses)
+            outcome = await connected("http://exchange.test").exits.reduce_position(exit_order)
+    assert isinstance(outcome, Accepted)
+
+
+async def test_a_refused_read_with_a_header_that_is_no_utf8_is_told_as_refused(
+    wire: StartServer, connected: Connect
+) -> None:
+    answer = b"HTTP/1.1 400 Bad Request\r\nX-Where: caf\xe9\r\nContent-Length: 2\r\n\r\n{}"
+    server = await wire(answering_raw(answer))
+    with pytest.raises(ExchangeRefused):
+        await connected(server.url).account.account()
+
+
+async def test_a_reply_that_would_switch_protocols_is_unknown(
+    wire: StartServer, connected: Connect, exit_order: ExitOrder
+) -> None:
+    answer = b"HTTP/1.1 101 Switching\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\nx"
+    server = await wire(answering_raw(answer))
+    assert isinstance(await connected(server.url).exits.reduce_position(exit_order), Unknown)
+
+
+async def test_after_the_end_no_order_leaves(
+    wire: StartServer, connected: Connect, exit_order: ExitOrder
+) -> None:
+    server = await wire(answering("200 OK", FILLED))
+    exchange = connected(server.url)
+    await exchange.close()
+    assert isinstance(await exchange.exits.reduce_position(exit_order), NotSent)
+    assert server.requests == []
