@@ -1,7 +1,8 @@
 """claim.lua on a real server: each part denies alone, all is taken in one step, and nothing otherwise."""
 
 import asyncio
-from collections.abc import Awaitable
+import json
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,7 @@ from support.cases import NOW_MS, exposure, leg, number
 from support.claims import LEASE, LEASE_KEY, LOCK_TTL_MS, Claims, record, settlement, words
 
 from quantum_trader.stores.claims import OpenLimits
-from quantum_trader.stores.codec import decode
+from quantum_trader.stores.codec import decode, encode
 from quantum_trader.stores.connection import Database
 from quantum_trader.stores.keys import Keys
 from quantum_trader.stores.settlement import SettlementStore
@@ -404,6 +405,52 @@ async def test_the_part_of_a_claim_that_a_reading_lacks_still_counts(claims: Cla
         == "fund_caps/total_notional_exceeded"
     )
     assert await claims.open(seen=seen, notional_room_usdt=number(160)) == ""
+
+
+def _reversed(claim: dict[str, Any]) -> bytes:
+    return encode(dict(reversed(claim.items())))
+
+
+def _spaced(claim: dict[str, Any]) -> bytes:
+    return json.dumps(claim).encode()
+
+
+def _with_more(claim: dict[str, Any]) -> bytes:
+    return encode({**claim, "note": "\\"})
+
+
+@pytest.mark.parametrize("spelled", [encode, _reversed, _spaced, _with_more])
+@pytest.mark.parametrize(("epoch", "counts"), [(None, True), (4, True), (3, False)])
+async def test_a_claim_counts_the_same_however_it_is_spelled(
+    claims: Claims, spelled: Callable[[dict[str, Any]], bytes], epoch: int | None, counts: bool
+) -> None:
+    await claims.open("other", "BTCUSDT")
+    stored = await claims.client.hget("quantum:exec:claims", "other")
+    claim = decode(stored) | ({"settled_epoch": epoch} if epoch is not None else {})
+    await claims.client.hset("quantum:exec:claims", "other", spelled(claim))
+    rooms: list[dict[str, Any]] = [
+        {"positions_room": 1},
+        {"slots_room": 1},
+        {"notional_room_usdt": number(199)},
+        {"required_margin_usdt": number(10), "available_usdt": number(19)},
+    ]
+    for room in rooms:
+        refusal = await claims.open(**room, positions_epoch=3, account_epoch=3)
+        assert bool(refusal) is counts, room
+        if not counts:
+            break  # the first one was granted
+
+
+@pytest.mark.parametrize("spelled", [encode, _reversed, _spaced])
+async def test_a_claim_is_dated_however_it_is_spelled(
+    claims: Claims, settlements: SettlementStore, spelled: Callable[[dict[str, Any]], bytes]
+) -> None:
+    await claims.open("other", "BTCUSDT")
+    claim = decode(await claims.client.hget("quantum:exec:claims", "other"))
+    await claims.client.hset("quantum:exec:claims", "other", spelled(claim))
+    await settle_filled(settlements, "other", "BTCUSDT")
+    dated = decode(await claims.client.hget("quantum:exec:claims", "other"))
+    assert dated == claim | {"settled_epoch": 1}
 
 
 async def test_two_hedge_legs_of_a_symbol_are_two_positions_and_one_slot(claims: Claims) -> None:
