@@ -71,6 +71,10 @@ class LookBack:
         """Whether ``state_dir`` says that an order of the plan was sent."""
         return self._sent_ms(plan) is not None
 
+    def has_ended(self, plan: Plan) -> bool:
+        """Whether ``state_dir`` says that the plan had its order and its result: Redis has lost that."""
+        return client_order_id(plan.plan_id) in self._rooms.mirror.used_orders_ms
+
     async def at_the_exchange(self, plan: Plan, until_ms: float) -> Seen:
         """Ask the exchange, until ``until_ms`` (wall time; may be infinite) where it does not answer."""
         fence_ms, agreeing = self._fence_ms(plan), 0

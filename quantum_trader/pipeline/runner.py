@@ -83,7 +83,9 @@ class PlanRunner:
     async def _run_in_lane(self, delivery: InHand, wait_s: float | None) -> NotSettled | None:
         plan = delivery.plan
         async with self.lanes.hold(plan.symbol, wait_s) as lane:
-            ending = await self._look_back(delivery) or await self._judge.judge_and_claim(delivery, lane)
+            ending = await self._look_back(delivery, lane) or await self._judge.judge_and_claim(
+                delivery, lane
+            )
             if isinstance(ending, Grant):
                 await self._send_and_settle(ending, delivery, lane)
                 return None
@@ -117,7 +119,7 @@ class PlanRunner:
             operator = await self._steps.read_operator(plan.symbol)
             delivery = InHand(plan, operator, now_ms, redelivered=True, state=PARKED)
             delivery.deadline_ms = now_ms + self._rules.ages.open_ms
-            known = await self._look_back(delivery) or ending
+            known = await self._look_back(delivery, lane) or ending
             outcome = known or await self._judge.judge_and_claim(delivery, lane)
             if isinstance(outcome, Grant):
                 fate = await self._send_and_settle(outcome, delivery, lane)
@@ -126,16 +128,23 @@ class PlanRunner:
             await self._steps.settler.end(plan, outcome, PARKED)
             return f"{outcome.ended}: {outcome.reason}"
 
-    async def _look_back(self, delivery: InHand) -> Ending | None:
+    async def _look_back(self, delivery: InHand, lane: Lane) -> Ending | None:
         """Find out what is known of the plan id from before; end what has its order already.
 
-        Without an answer the history stays unknown: an open is blocked, an exit goes on after 5 s.
+        Without an answer the history stays unknown: an open is blocked, an exit goes on after 5 s. Not one
+        that had its result before Redis lost it: it has closed what it was to, and nobody waits behind it.
         """
         plan = delivery.plan
         if not delivery.redelivered or not self._rules.sends_orders:
             delivery.history = self._steps.look_back.at_first_sight(plan).history
             return None
-        return await self._adopted(delivery, delivery.delivered_ms + BLIND_EXIT_AFTER_S * 1000)
+        if not self._steps.look_back.has_ended(plan):
+            return await self._adopted(delivery, delivery.delivered_ms + BLIND_EXIT_AFTER_S * 1000)
+        lane.release()
+        known = await self._adopted(delivery, math.inf)
+        if known is None:
+            await lane.take()
+        return known
 
     async def _made_sure(self, delivery: InHand, ending: Ending, lane: Lane | None = None) -> Ending:
         """Deny a redelivered plan whose order was sent only once the exchange has said that it has none.

@@ -129,7 +129,9 @@ class Settler:
         )
         outcome = await self._write(settlement)
         epoch = outcome.epoch if isinstance(outcome, Settled) else await self._epoch_after_all(outcome)
-        self._rooms.account.take_over(orders, mark, epoch if opened else 0)
+        sized = grant.record.order
+        before = {sized.client_order_id: sized.position_amt} if sized.position_amt is not None else {}
+        self._rooms.account.take_over(orders, mark, epoch if opened else 0, before)
         self._take_over(grant, orders, entry, exposure if opened else None, epoch)
         if fate is not None and not fate.bytes_sent:
             self._rooms.book.return_rate_token(plan.symbol, plan.plan_id)

@@ -8,8 +8,9 @@ settled opens a reading is sure to contain.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
+from types import MappingProxyType
 
 import structlog
 
@@ -23,6 +24,7 @@ from quantum_trader.exchange.ports import AccountReads
 
 SOURCE = "exchange"
 READS_LAG_S = 2  # for so long after a fill of ours a read may still answer without it
+_NOTHING: Mapping[str, Decimal] = MappingProxyType({})
 CLOCK_DOUBT_MS = 1000  # by how much our idea of the exchange's time may be off
 
 log = structlog.get_logger()
@@ -87,15 +89,20 @@ class LiveAccount:
                 self.doubt()
         return mark
 
-    def take_over(self, orders: Iterable[OrderState], mark: int, epoch: int) -> None:
-        """Take over final orders of ours that were settled in ``epoch``: those that no reading shows."""
+    def take_over(
+        self, orders: Iterable[OrderState], mark: int, epoch: int, before: Mapping[str, Decimal] = _NOTHING
+    ) -> None:
+        """Take over final orders of ours that were settled in ``epoch``: those that no reading shows.
+
+        ``before`` gives, by client order id, the signed amount (base asset) that an order was sized by.
+        """
         self.positions_epoch = max(self.positions_epoch, epoch)
         believed_until_s = self._clock.monotonic_s() + READS_LAG_S
         for order in [order for order in orders if order.executed_quantity > 0]:
             if not self._shows_though_in_doubt(order) and (
                 self._read_number <= mark or self._was_kept_without(order) or (epoch and self._lacks(order))
             ):
-                self._apply_fill(order, mark)
+                self._apply_fill(order, mark, before.get(order.client_order_id))
             known = self._filled.get(order.leg)
             if known is None or known.at_ms <= order.update_time_ms:
                 self._filled[order.leg] = _Filled(order.update_time_ms, believed_until_s)
@@ -125,6 +132,14 @@ class LiveAccount:
         held = self.positions.value.get(order.leg) if self.positions is not None else None
         return order.leg in self._kept and held is not None and held.update_time_ms < order.update_time_ms
 
+    def _holds_part_of(self, order: OrderState, change: Decimal) -> bool:
+        """Whether a leg that is kept from an older reading has a part of the order's fills already.
+
+        ``change`` is what it differs by from what was held before the order.
+        """
+        moved = change * order.side.sign
+        return order.leg in self._kept and 0 < moved < order.executed_quantity
+
     def _lacks(self, opened: OrderState) -> bool:
         """Whether the last reading answered from before ``opened`` was filled: it does not know its leg.
 
@@ -138,12 +153,15 @@ class LiveAccount:
         closed_since = newest is not None and newest.at_ms >= sent_ms
         return not closed_since and not self._was_asked_long_after(opened)
 
-    def _apply_fill(self, order: OrderState, mark: int) -> None:
+    def _apply_fill(self, order: OrderState, mark: int, before: Decimal | None) -> None:
         self._last_mark_of[order.leg] = mark
         if self.positions is None:
             return
         held = self.positions.value.get(order.leg)
-        positions = self.positions.value.with_leg(_after_fill(held, order))
+        after = _after_fill(held, order)
+        if held is not None and before is not None and self._holds_part_of(order, held.amount - before):
+            after = replace(after, amount=before + order.side.sign * order.executed_quantity)
+        positions = self.positions.value.with_leg(after)
         self.positions = Reading(positions, self.positions.read_at_ms, SOURCE)
 
     async def _read_positions(self) -> None:

@@ -261,6 +261,31 @@ async def test_an_open_that_filled_in_two_parts_is_not_there_where_its_first_par
     assert amount_of(live) == 0
 
 
+@pytest.mark.parametrize(
+    ("executed", "seen", "left"),
+    [
+        pytest.param("0.6", "0.3", "0", id="a close, half of it seen"),
+        pytest.param("0.4", "0.4", "0.2", id="a part of a reduction seen"),
+        pytest.param("0.4", "0.6", "0.2", id="nothing of it seen"),
+    ],
+)
+async def test_a_fill_of_which_a_kept_reading_shows_a_part_is_not_counted_twice(
+    account: tuple[LiveAccount, Reads, SetClock], executed: str, seen: str, left: str
+) -> None:
+    live, reads, clock = account
+    live.take_over([sold("0.4")], await live.mark_settlement(live.reads_answered), epoch=0)
+    before = live.reads_answered
+    clock.at_ms = NOW_MS + 200
+    reads.held = positions(replace(position(seen), update_time_ms=NOW_MS + 150))
+    await live.refresh_positions()
+    reads.held = positions()  # it lags, or shows what is closed: not to be told apart yet
+    await live.refresh_positions()
+    order = replace(sold(executed), update_time_ms=NOW_MS + 210)
+    mark = await live.mark_settlement(before)
+    live.take_over([order], mark, 0, {order.client_order_id: Decimal("0.6")})
+    assert amount_of(live) == Decimal(left)
+
+
 async def test_a_fill_that_one_reading_showed_is_not_undone_by_a_later_one_from_before_it(
     account: tuple[LiveAccount, Reads, SetClock],
 ) -> None:

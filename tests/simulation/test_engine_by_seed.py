@@ -37,6 +37,8 @@ BROKE_ONCE = (
     130130,
     150869,
     151136,
+    160915,
+    161190,
 )
 QUICKLY_FOUND = ("resend_on_timeout", "new_is_filled", "claim_kept", "settled_twice", "rate_counted_late")
 
