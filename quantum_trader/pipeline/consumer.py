@@ -79,6 +79,7 @@ class Consumer:
         self._group_at_start: GroupFound | None = group
         self._redelivered_through = "0-0"
         self._stopping = asyncio.Event()
+        self._was_lost = False  # a plan has met a loss of Redis since the last take-over began
         self.operator: OperatorState | None = None
         self.plans_seen = 0
         self.connected = False
@@ -136,6 +137,7 @@ class Consumer:
         mirror, and entries whose delivery never reached us are asked for again. What is in hand
         already goes on as it is.
         """
+        self._was_lost = False
         await self._lease.renew()
         if self._stood_by:
             await self._reload()
@@ -180,7 +182,7 @@ class Consumer:
         try:
             await self._rotation.see_through(plan, self._runner.decide_parked)
         except RedisError as lost:
-            log.warning("plan_interrupted", plan_id=plan.plan_id, error=str(lost))
+            self._note_loss(plan.plan_id, lost)
             await self._look_again(plan)
         finally:
             self._let_go(plan.plan_id, plan.stream_id)
@@ -212,7 +214,7 @@ class Consumer:
         try:
             await self._recovery.finish(record)
         except RedisError as lost:
-            log.warning("plan_interrupted", plan_id=record.plan_id, error=str(lost))
+            self._note_loss(record.plan_id, lost)
             return False
         return True
 
@@ -222,15 +224,19 @@ class Consumer:
             try:
                 return await self._claims.record(record.plan_id)
             except RedisError as lost:
-                log.warning("plan_interrupted", plan_id=record.plan_id, error=str(lost))
+                self._note_loss(record.plan_id, lost)
             except KeyError:
                 return record
             await self._clock.sleep(RECONNECT_PAUSE_FIRST_S)
 
     async def _read_on(self) -> None:
-        """Read while the lease is ours; sweep up now and then what was delivered and is in nobody's hand."""
+        """Read while the lease is ours; sweep up now and then what was delivered and is in nobody's hand.
+
+        Ends where a plan has met a loss of Redis: it may have been over before the next read, and what was
+        settled just before it is to be taken over all the same.
+        """
         sweep_s = self._clock.monotonic_s() + SWEEP_EVERY_S
-        while not self._stopping.is_set() and self._lease.is_held:
+        while not self._stopping.is_set() and self._lease.is_held and not self._was_lost:
             free = IN_FLIGHT_MAX - self.in_flight
             deliveries, self.operator = await self._stream.read(max(1, min(BATCH_MAX, free)))
             for delivery in deliveries:
@@ -276,7 +282,7 @@ class Consumer:
             if duplicate is not None:
                 await self._duplicate(plan, duplicate)
         except RedisError as lost:
-            log.warning("plan_interrupted", plan_id=plan.plan_id, error=str(lost))
+            self._note_loss(plan.plan_id, lost)
             await self._look_again(plan)
         except Exception as bug:
             log.exception("plan_failed", plan_id=plan.plan_id)
@@ -292,9 +298,14 @@ class Consumer:
             try:
                 await self._go_on(plan)
             except RedisError as lost:
-                log.warning("plan_interrupted", plan_id=plan.plan_id, error=str(lost))
+                self._note_loss(plan.plan_id, lost)
             else:
                 return
+
+    def _note_loss(self, plan_id: str, lost: RedisError) -> None:
+        self._was_lost = True
+        self._ledger.doubt_stored()
+        log.warning("plan_interrupted", plan_id=plan_id, error=str(lost))
 
     async def _go_on(self, plan: Plan) -> None:
         if self._mirror.holds(plan.plan_id):
