@@ -20,6 +20,7 @@ from quantum_trader.domain.trading import Positions
 from quantum_trader.exchange.errors import ExchangeError
 from quantum_trader.exchange.simulator import FaultKind
 from quantum_trader.pipeline.intake import read_entry
+from quantum_trader.pipeline.judging import BLIND_EXIT_AFTER_S
 from quantum_trader.pipeline.rules import AgeLimits, Rules
 
 AGELESS: dict[str, Any] = {"position_sanity": {"stale_s": 60}}
@@ -186,6 +187,7 @@ async def test_inc_17_a_redelivered_exit_that_went_out_unchecked_tells_of_its_fo
     plan = read_entry(entry[0].decode(), entry[1])
     assert isinstance(plan, Plan)
     await running.redis.delete(keys.processed("twice"), keys.plan("twice"))  # as a failover loses them
+    consumer._mirror._used.clear()  # as for an engine that was killed before the result
     asked = {"method": "GET", "path": "/fapi/v1/order"}
     running.fault(FaultKind.STATUS_BEFORE, preset="500_unknown", count=1000, **asked)
     operator, wire = await consumer._stream.operator_state(), running.watch()
@@ -205,6 +207,35 @@ async def test_inc_17_a_redelivered_exit_that_went_out_unchecked_tells_of_its_fo
     )
     names = [order["client_order_id"] for order in trace_of(told)["orders"]]
     assert names == [client_order_id("twice", 0), client_order_id("twice", 1)]
+
+
+async def test_inc_17_a_redelivered_exit_that_had_its_result_waits_for_the_exchange_and_holds_nobody_up(
+    running: House,
+) -> None:
+    await running.open("XRPUSDT", qty=100)
+    await running.close(action="PARTIAL_25", plan_id="twice")
+    keys, consumer = running.keys, running.app._joined.consumer  # type: ignore[union-attr]
+    (entry,) = [row for row in await running.redis.xrange(keys.plans) if row[1][b"plan_id"] == b"twice"]
+    plan = read_entry(entry[0].decode(), entry[1])
+    assert isinstance(plan, Plan)
+    await running.redis.delete(keys.processed("twice"), keys.plan("twice"))  # as a failover loses them
+    asked = {"method": "GET", "path": "/fapi/v1/order"}
+    running.fault(FaultKind.STATUS_BEFORE, preset="500_unknown", count=1000, **asked)
+    operator, wire = await consumer._stream.operator_state(), running.watch()
+    again = asyncio.create_task(consumer._runner.run(plan, operator, redelivered=True))
+    other = await running.close(action="PARTIAL_50")
+    assert Decimal(other["filled_qty"]) == Decimal("37.5")
+    await asyncio.sleep(BLIND_EXIT_AFTER_S + 1)  # by now it would have gone out unchecked
+    assert [order["newClientOrderId"] for order in wire.orders] == [other["client_order_id"]]
+    running.venue.faults.clear()
+    await again
+    told = (await running.results())[-1]
+    assert (told["plan_id"], told["decision"], Decimal(told["filled_qty"])) == (
+        "twice",
+        "FILLED",
+        Decimal(25),
+    )
+    assert len(wire.orders) == 1
 
 
 async def test_a_blind_exit_without_size_waits_up_to_its_age_limit_and_no_longer(running: House) -> None:
