@@ -40,6 +40,7 @@ CLOCK_EVERY_S = 600.0
 TRIM_EVERY_S = 30.0
 KILL_EVERY_S = 1.0
 GARBAGE_EVERY_S = 60.0
+IDLE_LOOK_S = 0.02
 ORDER_PROBE_EVERY_S = 60.0
 RESTING_ORDERS_EVERY_S = 60.0
 
@@ -94,7 +95,9 @@ class Housekeeping:
         return OrderProbing(joined.exchange.probe, joined.rooms, lambda: self._config.symbols)
 
     async def _collect_garbage(self) -> None:
-        collect_when_idle(lambda: self._joined.consumer.in_flight)
+        """Collect in the first moment without a plan under way: the next minute might have none either."""
+        while not collect_when_idle(lambda: self._joined.consumer.in_flight):
+            await self._clock.sleep(IDLE_LOOK_S)
 
     async def _renew(self) -> None:
         joined = self._joined
