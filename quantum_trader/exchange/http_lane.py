@@ -147,11 +147,12 @@ class HttpLane:
         try:
             async with asyncio.timeout_at(by_s):
                 await self._connect(connection)
-        except BaseException as failed:
+        except (OSError, ValueError) as failed:  # a TimeoutError is an OSError
             connection.cut("given up before it was used")
-            if not isinstance(failed, (OSError, ValueError)):  # a TimeoutError is an OSError
-                raise
             raise LaneBroken(_described(failed), may_have_been_sent=False) from None
+        except asyncio.CancelledError:
+            connection.cut("given up before it was used")
+            raise
         return connection
 
     async def _connect(self, connection: _Connection) -> None:

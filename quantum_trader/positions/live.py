@@ -24,8 +24,8 @@ from quantum_trader.exchange.ports import AccountReads
 
 SOURCE = "exchange"
 READS_LAG_S = 2  # for so long after a fill of ours a read may still answer without it
-_NOTHING: Mapping[str, Decimal] = MappingProxyType({})
 CLOCK_DOUBT_MS = 1000  # by how much our idea of the exchange's time may be off
+_NOTHING: Mapping[str, Decimal] = MappingProxyType({})
 
 log = structlog.get_logger()
 

@@ -176,22 +176,30 @@ async def test_an_exit_that_is_refused_before_any_read_is_not_told_as_flat(agele
     assert (result["decision"], result["reason"]) == ("REJECTED", "exchange_rejected")
 
 
+async def redelivered_while_orders_cannot_be_asked_for(
+    running: House, plan_id: str
+) -> tuple[asyncio.Task[Any], Any]:
+    """Deliver an ended plan once more, which Redis has lost; return its run, and what is sent from now on."""
+    keys, consumer = running.keys, running.app._joined.consumer  # type: ignore[union-attr]
+    rows = await running.redis.xrange(keys.plans)
+    (entry,) = [row for row in rows if row[1][b"plan_id"] == plan_id.encode()]
+    plan = read_entry(entry[0].decode(), entry[1])
+    assert isinstance(plan, Plan)
+    await running.redis.delete(keys.processed(plan_id), keys.plan(plan_id))  # as a failover loses them
+    asked = {"method": "GET", "path": "/fapi/v1/order"}
+    running.fault(FaultKind.STATUS_BEFORE, preset="500_unknown", count=1000, **asked)
+    operator, wire = await consumer._stream.operator_state(), running.watch()
+    return asyncio.create_task(consumer._runner.run(plan, operator, redelivered=True)), wire
+
+
 async def test_inc_17_a_redelivered_exit_that_went_out_unchecked_tells_of_its_former_order_too(
     running: House,
 ) -> None:
     await running.open("XRPUSDT", qty=100)
     former = await running.close(action="PARTIAL_25", plan_id="twice")
     assert Decimal(former["filled_qty"]) == 25
-    keys, consumer = running.keys, running.app._joined.consumer  # type: ignore[union-attr]
-    (entry,) = [row for row in await running.redis.xrange(keys.plans) if row[1][b"plan_id"] == b"twice"]
-    plan = read_entry(entry[0].decode(), entry[1])
-    assert isinstance(plan, Plan)
-    await running.redis.delete(keys.processed("twice"), keys.plan("twice"))  # as a failover loses them
-    consumer._mirror._used.clear()  # as for an engine that was killed before the result
-    asked = {"method": "GET", "path": "/fapi/v1/order"}
-    running.fault(FaultKind.STATUS_BEFORE, preset="500_unknown", count=1000, **asked)
-    operator, wire = await consumer._stream.operator_state(), running.watch()
-    again = asyncio.create_task(consumer._runner.run(plan, operator, redelivered=True))
+    running.app._joined.consumer._mirror._used.clear()  # type: ignore[union-attr]  # killed before the result
+    again, wire = await redelivered_while_orders_cannot_be_asked_for(running, "twice")
 
     async def sent() -> bool:
         return len(wire.orders) > 0
@@ -214,15 +222,7 @@ async def test_inc_17_a_redelivered_exit_that_had_its_result_waits_for_the_excha
 ) -> None:
     await running.open("XRPUSDT", qty=100)
     await running.close(action="PARTIAL_25", plan_id="twice")
-    keys, consumer = running.keys, running.app._joined.consumer  # type: ignore[union-attr]
-    (entry,) = [row for row in await running.redis.xrange(keys.plans) if row[1][b"plan_id"] == b"twice"]
-    plan = read_entry(entry[0].decode(), entry[1])
-    assert isinstance(plan, Plan)
-    await running.redis.delete(keys.processed("twice"), keys.plan("twice"))  # as a failover loses them
-    asked = {"method": "GET", "path": "/fapi/v1/order"}
-    running.fault(FaultKind.STATUS_BEFORE, preset="500_unknown", count=1000, **asked)
-    operator, wire = await consumer._stream.operator_state(), running.watch()
-    again = asyncio.create_task(consumer._runner.run(plan, operator, redelivered=True))
+    again, wire = await redelivered_while_orders_cannot_be_asked_for(running, "twice")
     other = await running.close(action="PARTIAL_50")
     assert Decimal(other["filled_qty"]) == Decimal("37.5")
     await asyncio.sleep(BLIND_EXIT_AFTER_S + 1)  # by now it would have gone out unchecked

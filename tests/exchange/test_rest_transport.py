@@ -405,21 +405,23 @@ async def test_orders_one_after_the_other_share_a_connection_and_orders_at_once_
     assert server.connections == 3
 
 
-async def test_a_connection_that_was_idle_for_too_long_is_not_used_again(
-    wire: StartServer, connected: Connect, exit_order: ExitOrder, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("idle_s_max", "headers"),
+    [
+        pytest.param(0.0, "", id="idle for too long"),
+        pytest.param(20.0, "Connection: close\r\n", id="the server keeps none"),
+    ],
+)
+async def test_a_connection_that_may_be_gone_is_not_used_again(
+    wire: StartServer,
+    connected: Connect,
+    exit_order: ExitOrder,
+    monkeypatch: pytest.MonkeyPatch,
+    idle_s_max: float,
+    headers: str,
 ) -> None:
-    monkeypatch.setattr("quantum_trader.exchange.http_lane.IDLE_S_MAX", 0.0)
-    server = await wire(answering("200 OK", FILLED))
-    exits = connected(server.url).exits
-    for _ in range(2):
-        assert isinstance(await exits.reduce_position(exit_order), Accepted)
-    assert server.connections == 2
-
-
-async def test_a_server_that_keeps_no_connection_gets_a_new_one_for_each_order(
-    wire: StartServer, connected: Connect, exit_order: ExitOrder
-) -> None:
-    server = await wire(answering("200 OK", FILLED, "Connection: close\r\n"))
+    monkeypatch.setattr("quantum_trader.exchange.http_lane.IDLE_S_MAX", idle_s_max)
+    server = await wire(answering("200 OK", FILLED, headers))
     exits = connected(server.url).exits
     for _ in range(2):
         assert isinstance(await exits.reduce_position(exit_order), Accepted)

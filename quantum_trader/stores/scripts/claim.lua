@@ -27,7 +27,7 @@ local function read(command, key, ...)
   return redis.call(command, key, ...)
 end
 
--- A claim as the engine writes it, dated by settle.lua once it is settled. Matching it costs a third of
+-- A claim as the engine writes it, dated by settle.lua once it is settled. Matching it is cheaper than
 -- decoding, which is left for what others wrote. Returns nothing for what cannot be read.
 local OURS = '^{"kind":"open","symbol":"([^"\\]+)","leg":"([^"\\]+)","notional":(%d+),"base_notional":(%d+),'
   .. '"margin":(%d+)(.*)}$'
