@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from decimal import Decimal
 from itertools import islice
@@ -140,6 +141,8 @@ class StateFile:
         self._path, self._venue, self._clock = path, venue, clock
         self._changed = asyncio.Event()
         self._saver: asyncio.Task[None] | None = None
+        # One thread: a write that runs when its task is cancelled ends before the last one begins.
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="state-file")
 
     def read(self) -> None:
         """Load the file if there is one; ``StateFileError`` where it cannot be used."""
@@ -162,7 +165,8 @@ class StateFile:
         if self._saver is not None:
             self._saver.cancel()
             await asyncio.gather(self._saver, return_exceptions=True)
-        await asyncio.to_thread(self._write, dump(self._venue))
+        await self._save()
+        self._writer.shutdown(wait=False)
 
     def _note(self, _: Event) -> None:
         self._changed.set()
@@ -172,7 +176,10 @@ class StateFile:
             await self._changed.wait()
             await self._clock.sleep(SAVE_AFTER_S)
             self._changed.clear()
-            await asyncio.to_thread(self._write, dump(self._venue))
+            await self._save()
+
+    async def _save(self) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._writer, self._write, dump(self._venue))
 
     def _write(self, text: bytes) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)

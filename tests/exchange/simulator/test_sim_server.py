@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import aiohttp
+import orjson
 import pytest
 
 from quantum_trader.domain.clock import SystemClock
@@ -219,6 +221,30 @@ async def test_positions_survive_a_restart(
             seen[-1].append(trades_read[1])
         await exchange.stop()
     assert seen[0] == seen[1]
+
+
+async def test_a_stop_amid_a_save_leaves_the_newest_state(
+    tmp_path: Path, exchange_settings: SimulatorSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, loop = tmp_path / "venue.json", asyncio.get_running_loop()
+    exchange = EmbeddedExchange(replace(exchange_settings, state_file=path), SystemClock())
+    await exchange.start()
+    saving, may_go_on = asyncio.Event(), threading.Event()
+
+    def slow_disk(_: int) -> None:
+        loop.call_soon_threadsafe(saving.set)
+        assert may_go_on.wait(timeout=30)
+
+    monkeypatch.setattr("quantum_trader.exchange.simulator.state.os.fsync", slow_disk)
+    key, account = next(iter(exchange.venue.accounts.items()))
+    exchange.venue.desk.tell_account(account, "DEPOSIT", (), SystemClock().now_ms())
+    async with asyncio.timeout(30):
+        await saving.wait()
+        account.wallet = D("4321")
+        stopping = asyncio.create_task(exchange.stop())
+        loop.call_later(0.1, may_go_on.set)
+        await stopping
+    assert orjson.loads(path.read_bytes())["accounts"][key]["wallet"] == "4321"
 
 
 async def test_a_spoilt_state_file_stops_the_start_and_is_named(
