@@ -132,9 +132,9 @@ class Settler:
         sized = grant.record.order
         before = {sized.client_order_id: sized.position_amt} if sized.position_amt is not None else {}
         self._rooms.account.take_over(orders, mark, epoch if opened else 0, before)
-        self._take_over(grant, orders, entry, exposure if opened else None, epoch)
         if fate is not None and not fate.bytes_sent:
             self._rooms.book.return_rate_token(plan.symbol, plan.plan_id)
+        self._take_over(grant, orders, entry, exposure if opened else None, epoch)
         self._report(outcome, result, settlement, ending.decision)
 
     def _result(self, plan: Plan, ending: Ending) -> Result:

@@ -32,6 +32,7 @@ class ClaimBook:
         self._exits: dict[str, str] = {}
         self._times_by_symbol: dict[str, ClaimTimes] = {}
         self._times = ClaimTimes()
+        self._claimed_ms: dict[str, int] = {}  # of plans that may get their rate token back
         self._epochs_in_flight: list[int] = []
 
     @contextmanager
@@ -50,11 +51,13 @@ class ClaimBook:
 
     def count_rate(self, symbol: str, plan_id: str, claimed_ms: int) -> None:
         """Record when an open was claimed, ms since the epoch."""
+        if plan_id in self._under_way:
+            self._claimed_ms[plan_id] = claimed_ms
         of_symbol = self._times_by_symbol.get(symbol)
         if of_symbol is None:
             of_symbol = self._times_by_symbol[symbol] = ClaimTimes()
-        of_symbol.add(claimed_ms, plan_id)
-        self._times.add(claimed_ms, plan_id)
+        of_symbol.add(claimed_ms)
+        self._times.add(claimed_ms)
 
     def restore(self, exposure: ClaimedExposure) -> None:
         """Put back a claim found on the server at start."""
@@ -70,21 +73,27 @@ class ClaimBook:
         self._exits.clear()
         self._times_by_symbol.clear()
         self._times = ClaimTimes()
+        self._claimed_ms.clear()
 
     def release(self, plan_id: str) -> None:
         """Forget a claim whose plan ended without a filled open."""
         self._under_way.pop(plan_id, None)
+        self._claimed_ms.pop(plan_id, None)
         self._exits.pop(plan_id, None)
 
     def return_rate_token(self, symbol: str, plan_id: str) -> None:
-        """Give back a rate token of which no byte was sent."""
-        self._times.remove(plan_id)
+        """Give back the rate token of a plan that is not released yet, of which no byte was sent."""
+        claimed_ms = self._claimed_ms.pop(plan_id, None)
+        if claimed_ms is None:
+            return
+        self._times.remove(claimed_ms)
         if symbol in self._times_by_symbol:
-            self._times_by_symbol[symbol].remove(plan_id)
+            self._times_by_symbol[symbol].remove(claimed_ms)
 
     def settled(self, exposure: ClaimedExposure, epoch: int) -> None:
         """Date the claim of a filled open with the epoch of its settlement."""
         self._under_way.pop(exposure.plan_id, None)
+        self._claimed_ms.pop(exposure.plan_id, None)
         self._settled.add(replace(exposure, settled_epoch=epoch))
 
     def exposure(self, plan_id: str) -> ClaimedExposure | None:

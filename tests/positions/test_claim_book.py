@@ -62,14 +62,17 @@ def test_rates_are_counted_by_symbol_within_an_hour_and_in_all_within_a_minute()
     assert book.rates("S", NOW_MS + 2 * HOUR).symbol_ms == ()
 
 
-def test_a_rate_token_is_given_back_by_its_own_plan_only() -> None:
+def test_a_rate_token_is_given_back_by_its_own_plan_once_and_before_its_release() -> None:
     book = ClaimBook()
-    book.count_rate("S", "a", NOW_MS)
-    book.count_rate("S", "b", NOW_MS)
-    book.return_rate_token("S", "a")
-    book.return_rate_token("S", "never")
-    assert book.rates("S", NOW_MS).symbol_ms == (NOW_MS,)
-    assert book.rates("S", NOW_MS).global_ms == (NOW_MS,)
+    for plan_id in ("a", "b", "c", "d"):
+        book.add(exposure(plan_id, "S"), NOW_MS)
+    book.release("c")
+    book.settled(exposure("d", "S"), 1)
+    for plan_id in ("a", "a", "c", "d", "never"):
+        book.return_rate_token("S", plan_id)
+    assert book.rates("S", NOW_MS).symbol_ms == (NOW_MS,) * 3
+    assert book.rates("S", NOW_MS).global_ms == (NOW_MS,) * 3
+    assert set(book._claimed_ms) == {"b"}
 
 
 def test_live_legs_are_named_for_every_symbol_that_has_a_claim() -> None:
