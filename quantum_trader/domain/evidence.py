@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -58,13 +58,14 @@ class Evidence:
         age_ms = self.now_ms - found.read_at_ms
         if age_ms_max is not None and age_ms > age_ms_max:
             raise EvidenceMissing(fact.name, f"{age_ms} ms old, at most {age_ms_max} ms allowed")
-        return cast("Reading[T]", found)
+        return found
 
     def get(self, fact: Fact[T], *, age_ms_max: int | None = None) -> T:
         """Return the value of ``fact``; raises as ``reading`` does."""
         found = self.readings.get(fact.name)
         if found is not None and (age_ms_max is None or self.now_ms - found.read_at_ms <= age_ms_max):
-            return cast("T", found.value)
+            value: T = found.value
+            return value
         return self.reading(fact, age_ms_max=age_ms_max).value
 
     def find(self, fact: Fact[T], *, age_ms_max: int | None = None) -> T | None:

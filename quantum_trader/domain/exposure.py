@@ -37,14 +37,15 @@ class ClaimedExposure:
 
 def total_notional_usdt(positions: Positions, claims: Iterable[ClaimedExposure]) -> Decimal:
     """Return Σ notional of positions and claims in USDT, each leg counted once."""
-    return positions.notional_usdt + sum((unseen_notional_usdt(positions, claim) for claim in claims), ZERO)
-
-
-def unseen_notional_usdt(positions: Positions, claim: ClaimedExposure) -> Decimal:
-    """Return the part of ``claim`` that ``positions`` do not show yet, in USDT."""
-    held = positions.get(claim.leg)
-    seen = held.notional_usdt if held is not None else ZERO
-    return max(ZERO, claim.base_notional_usdt + claim.notional_usdt - seen)
+    total_usdt = positions.notional_usdt
+    for claim in claims:
+        unseen_usdt = claim.base_notional_usdt + claim.notional_usdt
+        held = positions.get(claim.leg)
+        if held is not None:
+            unseen_usdt -= held.notional_usdt
+        if unseen_usdt > 0:
+            total_usdt += unseen_usdt
+    return total_usdt
 
 
 def open_legs(positions: Positions, claims: Iterable[ClaimedExposure]) -> frozenset[Leg]:
@@ -59,4 +60,4 @@ def open_symbols(positions: Positions, claims: Iterable[ClaimedExposure]) -> fro
 
 def claimed_margin_usdt(claims: Iterable[ClaimedExposure]) -> Decimal:
     """Return Σ margin taken by ``claims`` in USDT."""
-    return sum((claim.margin_usdt for claim in claims), ZERO)
+    return sum([claim.margin_usdt for claim in claims], ZERO)

@@ -129,9 +129,13 @@ def furthest(known: OrderState, told: OrderState) -> OrderState:
     if known.order_id != told.order_id:
         return max(known, told, key=lambda order: order.order_id)
     first, second = sorted((known, told), key=_progress)
-    if second.avg_price is None and first.executed_quantity == second.executed_quantity:
+    if (
+        second.avg_price is None
+        and first.avg_price is not None
+        and first.executed_quantity == second.executed_quantity
+    ):
         second = replace(second, avg_price=first.avg_price)
-    if second.created_ms is None:
+    if second.created_ms is None and first.created_ms is not None:
         second = replace(second, created_ms=first.created_ms)
     return second
 

@@ -156,8 +156,11 @@ class Positions(Mapping[Leg, Position]):
         before = self._by_leg.get(after.leg)
         gone_usdt = before.notional_usdt if before is not None else ZERO
         notional_usdt = self.notional_usdt - gone_usdt + after.notional_usdt
-        live = {**self._by_leg, after.leg: after}
-        return Positions(live, hedge_mode=self.hedge_mode, notional_usdt=notional_usdt)
+        changed = Positions({}, hedge_mode=self.hedge_mode, notional_usdt=notional_usdt)
+        changed._by_leg = {**self._by_leg, after.leg: after}
+        if after.amount == 0:
+            del changed._by_leg[after.leg]
+        return changed
 
 
 @dataclass(frozen=True, slots=True)

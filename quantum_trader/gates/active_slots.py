@@ -138,7 +138,8 @@ class ActiveSlots(Gate):
         enforces = self.correlation_mode is Mode.ENFORCE
         find = case.evidence.get if enforces else case.evidence.find
         found = find(facts.CORRELATIONS, age_ms_max=KLINES_AGE_MS_MAX)
-        known = {symbol: found[symbol] for symbol in taken if symbol in found} if found is not None else {}
+        each = {symbol: found.get(symbol) for symbol in taken} if found is not None else {}
+        known = {symbol: r for symbol, r in each.items() if r is not None}
         unknown = sorted(taken - known.keys())
         if enforces and unknown:
             raise EvidenceMissing(facts.CORRELATIONS.name, f"none with {', '.join(unknown)}")

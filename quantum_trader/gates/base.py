@@ -40,8 +40,8 @@ class Gate(BaseModel, ABC):
 
     def passes(self, code: Reason = Reason.PASS, **evidence: Any) -> Verdict:
         """Return a pass with the numbers compared."""
-        return Verdict(self.name, Ruling.PASS, code.value, self.mode, evidence)
+        return Verdict(self.name, Ruling.PASS, code._value_, self.mode, evidence)  # .value takes two calls
 
     def denies(self, code: Reason, **evidence: Any) -> Verdict:
         """Return a denial with its reason and the numbers compared."""
-        return Verdict(self.name, Ruling.DENY, code.value, self.mode, evidence)
+        return Verdict(self.name, Ruling.DENY, code._value_, self.mode, evidence)

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from itertools import pairwise
+from typing import Any
 
 from quantum_trader.domain.trading import Kline
 from quantum_trader.market.indicators import ratio
@@ -32,11 +33,11 @@ class Correlations:
                 for symbol, returns in former._returns.items()  # noqa: SLF001 -- one of its own kind
                 if self._candles.get(symbol) is former._candles[symbol]  # noqa: SLF001
             }
-        self._known: dict[tuple[str, str], Decimal | None] = {}
+        self._known: dict[str, dict[str, Decimal | None]] = {}
 
     def __getitem__(self, symbol: str) -> Mapping[str, Decimal]:
         """Return the correlations of ``symbol``; a pair without 20 common points is not among them."""
-        return _Row(self, symbol)
+        return _Row(self, symbol, self._known.setdefault(symbol, {}))
 
     @property
     def symbols(self) -> tuple[str, ...]:
@@ -47,11 +48,12 @@ class Correlations:
         """Return r of two different symbols; None where it cannot be told."""
         if one == other or one not in self._candles or other not in self._candles:
             return None
-        pair = (one, other) if one < other else (other, one)
-        if pair not in self._known:
-            r = _pearson(self._returns_of(pair[0]), self._returns_of(pair[1]))
-            self._known[pair] = None if r is None else ratio(r)
-        return self._known[pair]
+        known = self._known.setdefault(one, {})
+        if other not in known:
+            first, second = (one, other) if one < other else (other, one)
+            r = _pearson(self._returns_of(first), self._returns_of(second))
+            known[other] = self._known.setdefault(other, {})[one] = None if r is None else ratio(r)
+        return known[other]
 
     def _returns_of(self, symbol: str) -> Returns:
         if symbol not in self._returns:
@@ -62,15 +64,24 @@ class Correlations:
 class _Row(Mapping[str, Decimal]):
     """The correlations of one symbol."""
 
-    def __init__(self, table: Correlations, symbol: str) -> None:
+    def __init__(self, table: Correlations, symbol: str, known: Mapping[str, Decimal | None]) -> None:
         self._table = table
         self._symbol = symbol
+        self._known = known
 
     def __getitem__(self, other: str) -> Decimal:
-        found = self._table.between(self._symbol, other)
+        found: Decimal | None = self.get(other)
         if found is None:
             raise KeyError(other)
         return found
+
+    def get(self, other: str, default: Any = None) -> Any:
+        """Return r with ``other``, or ``default`` where it cannot be told."""
+        try:
+            found = self._known[other]
+        except KeyError:
+            found = self._table.between(self._symbol, other)
+        return default if found is None else found
 
     def __iter__(self) -> Iterator[str]:
         return (other for other in self._table.symbols if other in self)

@@ -38,7 +38,7 @@ class AutoDisarm:
         if ending.reason == Reason.BURST_LIMIT_EXCEEDED.value and self._burst_denials.add(now_s):
             await self.disarm(f"{self._limits.burst_denials} burst denials in {self._limits.window_s} s")
         for verdict in ending.decision.verdicts if ending.decision is not None else ():
-            if verdict.code == Reason.GATE_ERROR.value and self._internal_errors.add(now_s):
+            if verdict.code == Reason.GATE_ERROR and self._internal_errors.add(now_s):
                 await self.disarm(f"{self._limits.internal_errors} gate errors in {self._limits.window_s} s")
 
     async def disarm(self, reason: str) -> None:

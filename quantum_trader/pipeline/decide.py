@@ -47,7 +47,7 @@ def _rotation(case: Case, chain: Chain, verdicts: tuple[Verdict, ...]) -> Leg | 
 
     Other gates may have denied for what the weakest takes up: they are asked again without it.
     """
-    full = next((verdict for verdict in verdicts if verdict.code == Reason.ACTIVE_SLOTS_FULL.value), None)
+    full = next((verdict for verdict in verdicts if verdict.code == Reason.ACTIVE_SLOTS_FULL), None)
     positions = case.evidence.find(POSITIONS)
     if full is None or not full.blocks(is_exit=case.is_exit) or positions is None:
         return None
@@ -75,9 +75,9 @@ def _changed(reading: Reading[T], change: Callable[[T], T]) -> Reading[Any]:
 
 def _verdict(gate: Gate, case: Case) -> Verdict:
     if gate.mode is Mode.OFF:
-        return Verdict(gate.name, Ruling.SKIP, Reason.GATE_OFF.value, gate.mode)
+        return Verdict(gate.name, Ruling.SKIP, Reason.GATE_OFF._value_, gate.mode)
     if case.is_exit and not gate.judges_exits:
-        return Verdict(gate.name, Ruling.SKIP, Reason.EXIT_EXEMPT.value, gate.mode)
+        return Verdict(gate.name, Ruling.SKIP, Reason.EXIT_EXEMPT._value_, gate.mode)
     try:
         return gate.judge(case)
     except EvidenceMissing as missing:

@@ -83,26 +83,29 @@ def gather(plan: Plan, rooms: Rooms, operator: OperatorState, history: PlanHisto
     put(facts.LEVERAGES, rooms.account.leverages)
     if rooms.server_clock.is_measured:
         put(facts.CLOCK_OFFSET_MS, rooms.server_clock.offset_ms)
+    _put_positions(rooms, readings)
     _put_account(plan, rooms, readings)
     _put_market(plan, rooms, readings)
     return Evidence(now_ms, readings)
 
 
-def gather_account(plan: Plan, rooms: Rooms) -> Evidence:
-    """Return what the account's readings alone say: enough to tell an exit from an open."""
+def gather_positions(rooms: Rooms) -> Evidence:
+    """Return the positions and their mode alone: enough to tell an exit from an open."""
     readings: dict[str, Reading[Any]] = {}
-    _put_account(plan, rooms, readings)
+    _put_positions(rooms, readings)
     return Evidence(rooms.clock.now_ms(), readings)
+
+
+def _put_positions(rooms: Rooms, readings: dict[str, Reading[Any]]) -> None:
+    held = rooms.account.positions
+    if held is not None:
+        readings[facts.POSITIONS.name] = held
+        hedge_mode = held.value.hedge_mode
+        readings[facts.HEDGE_MODE.name] = Reading(hedge_mode, held.read_at_ms, held.source)
 
 
 def _put_account(plan: Plan, rooms: Rooms, readings: dict[str, Reading[Any]]) -> None:
     live = rooms.account
-    if live.positions is not None:
-        readings[facts.POSITIONS.name] = live.positions
-        hedge_mode = live.positions.value.hedge_mode
-        readings[facts.HEDGE_MODE.name] = Reading(
-            hedge_mode, live.positions.read_at_ms, live.positions.source
-        )
     if live.account is not None:
         readings[facts.ACCOUNT.name] = live.account
     leverage = live.leverages.get(plan.symbol)

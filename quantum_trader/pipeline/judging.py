@@ -18,6 +18,7 @@ from quantum_trader.domain.reasons import Reason
 from quantum_trader.domain.result import Ended
 from quantum_trader.domain.sizing import split
 from quantum_trader.domain.trading import Positions
+from quantum_trader.domain.verdict import Ruling
 from quantum_trader.exchange.errors import ExchangeError
 from quantum_trader.pipeline.auto_disarm import AutoDisarm
 from quantum_trader.pipeline.claim import OUTDATED, ClaimStep, Grant
@@ -223,7 +224,11 @@ class Judge:
 
     def _decide(self, plan: Plan, evidence: Evidence) -> Decision:
         decision = decide(plan, evidence, self._rules.chain)
-        broken = [verdict for verdict in decision.verdicts if verdict.code == Reason.GATE_ERROR.value]
+        broken = [
+            verdict
+            for verdict in decision.verdicts
+            if verdict.ruling is Ruling.ERROR and verdict.code == Reason.GATE_ERROR
+        ]
         for verdict in broken:
             log.error("GATE_ERROR", plan_id=plan.plan_id, gate=verdict.gate, evidence=verdict.evidence)
         return decision

@@ -24,11 +24,14 @@ class Lane:
         Raises:
             LaneTaken: it was not free within ``wait_s`` seconds.
         """
-        try:
-            async with asyncio.timeout(wait_s):
-                await self._lock.acquire()
-        except TimeoutError:
-            raise LaneTaken from None
+        if wait_s is None:
+            await self._lock.acquire()
+        else:
+            try:
+                async with asyncio.timeout(wait_s):
+                    await self._lock.acquire()
+            except TimeoutError:
+                raise LaneTaken from None
         self._held = True
 
     def release(self) -> None:
@@ -58,11 +61,12 @@ class SymbolLanes:
         Raises:
             LaneTaken: the lane was not free within ``wait_s`` seconds.
         """
-        lock = self._locks.setdefault(symbol, asyncio.Lock())
-        self._users[symbol] = self._users.get(symbol, 0) + 1
+        others = self._users.get(symbol, 0)
+        lock = self._locks[symbol] if others else self._locks.setdefault(symbol, asyncio.Lock())
+        self._users[symbol] = others + 1
         try:
             lane = Lane(lock)
-            await self._first_turn(lane, wait_s)
+            await (self._first_turn(lane, wait_s) if others else lane.take())
             try:
                 yield lane
             finally:

@@ -165,5 +165,7 @@ def permit_p33(decision: Decision, ledger_amt: str, now_ms: int) -> dict[str, An
 
 
 def _objection_of(decision: Decision, gates: tuple[str, ...]) -> Verdict | None:
+    if decision.allowed:
+        return None
     spoken = (verdict for verdict in decision.verdicts if verdict.gate in gates)
     return objection(spoken, is_exit=decision.is_exit)

@@ -21,7 +21,7 @@ from quantum_trader.domain.plan import Plan
 from quantum_trader.domain.reasons import Reason
 from quantum_trader.domain.result import Ended
 from quantum_trader.pipeline.claim import Grant
-from quantum_trader.pipeline.evidence import Rooms, gather_account
+from quantum_trader.pipeline.evidence import Rooms, gather_positions
 from quantum_trader.pipeline.fate import Fate, fate_of_order, with_former_orders
 from quantum_trader.pipeline.judging import (
     BLIND_EXIT_AFTER_S,
@@ -66,8 +66,7 @@ class PlanRunner:
         """
         delivery = InHand(plan, operator, self._clock.now_ms(), redelivered)
         await self._judge.see(plan, delivery.delivered_ms)
-        known = gather_account(plan, self._rooms)
-        is_exit = Case(plan, known, self._rules.chain.terms).is_exit
+        is_exit = Case(plan, gather_positions(self._rooms), self._rules.chain.terms).is_exit
         limit_ms = self._rules.ages.exit_ms if is_exit else self._rules.ages.open_ms
         expired = self._expired(delivery, limit_ms, is_exit=is_exit)
         if expired is not None:

@@ -110,9 +110,9 @@ class ClaimBook:
 
     def has_unsettled(self, symbol: str) -> bool:
         """Whether an order of ours may be under way on ``symbol``."""
-        return symbol in self._exits.values() or any(
-            claim.leg.symbol == symbol for claim in self._under_way.values()
-        )
+        return symbol in self._exits.values() or symbol in [
+            claim.leg.symbol for claim in self._under_way.values()
+        ]
 
     def unseen(self, epoch: int) -> tuple[ClaimedExposure, ...]:
         """Return the claims that a reading of ``epoch`` may lack."""

@@ -24,6 +24,7 @@ QUEUE_MAX = 20_000
 BATCH_MAX = 500
 GATHER_S = 0.2  # a thread that wakes for every single result costs the event loop more than the writing
 DAY_MS = 86_400_000
+SWEEP_EVERY_MS = 3_600_000  # what is old is looked for in all that is kept
 SENT_ORDERS_READ = 100_000
 
 SCHEMA = """
@@ -51,6 +52,7 @@ class Archive:
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._write_on, name="archive", daemon=True)
         self.dropped = 0
+        self._swept_ms = 0
         self.newest: deque[tuple[Result, Mapping[str, str]]] = deque(maxlen=QUEUE_MAX)
         """For whoever shows and counts results to take away; nothing here knows of them."""
 
@@ -115,8 +117,10 @@ class Archive:
                 "INSERT OR IGNORE INTO orders VALUES (?, ?)",
                 [(name, row[2]) for row in batch for name in row[4]],
             )
-            connection.execute("DELETE FROM decisions WHERE timestamp_ms < ?", (oldest_ms,))
-            connection.execute("DELETE FROM orders WHERE sent_ms < ?", (oldest_ms,))
+            if oldest_ms - self._swept_ms >= SWEEP_EVERY_MS:
+                connection.execute("DELETE FROM decisions WHERE timestamp_ms < ?", (oldest_ms,))
+                connection.execute("DELETE FROM orders WHERE sent_ms < ?", (oldest_ms,))
+                self._swept_ms = oldest_ms
 
 
 def archived_plan(state_dir: Path, plan_id: str) -> Mapping[str, str] | None:

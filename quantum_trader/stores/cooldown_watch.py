@@ -57,7 +57,7 @@ class CooldownWatch:
     def asked(self) -> Asked:
         """Return what a reading asks for now; the same object for as long as that does not change."""
         if self._asked is None:
-            together = sorted(self._recent.keys() - self._cooling.keys())
+            together = [symbol for symbol in self._recent if symbol not in self._cooling]
             self._asked = Asked(tuple(sorted(self._cooling)), tuple(together))
         return self._asked
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from quantum_trader.domain.once import once
@@ -127,6 +128,11 @@ class Keys:
     def cooldown_symbol(self, symbol: str) -> str:
         """Latch."""
         return self._name("safety", "cooldown_symbol", symbol)
+
+    def cooldowns_symbol(self, symbols: Iterable[str]) -> list[str]:
+        """The latches of ``symbols``."""
+        prefix = self.cooldown_symbol("")
+        return [prefix + symbol for symbol in symbols]
 
     @once
     def cooldown_global(self) -> str:

@@ -64,11 +64,11 @@ class OperatorKeys:
             keys.bsc_health,
             keys.dry_run,
         )
-        together = [keys.cooldown_symbol(symbol) for symbol in self.asked.together]
+        together = keys.cooldowns_symbol(self.asked.together)
         return (
             ("HGETALL", keys.policy),
             *(("GET", name) for name in stops),
-            *(("EXISTS", keys.cooldown_symbol(symbol)) for symbol in self.asked.each),
+            *(("EXISTS", name) for name in keys.cooldowns_symbol(self.asked.each)),
             *((("EXISTS", *together),) if together else ()),
         )
 

@@ -80,7 +80,7 @@ class Metrics:
             ("alert", "outcome"),
             registry=self.registry,
         )
-        self._children: dict[tuple[str, str, str], Any] = {}
+        self._children: dict[tuple[Counter, tuple[str, ...]], Any] = {}
         self._begin_at_zero()
 
     def _begin_at_zero(self) -> None:
@@ -97,12 +97,14 @@ class Metrics:
 
     def count(self, result: Result) -> None:
         """Count a result."""
-        labels = (result.decision.value, result.gate, reason_label(result.reason))
-        child = self._children.get(labels)
-        if child is None:
-            child = self._children[labels] = self._plans.labels(*labels)
-        child.inc()
-        (self._exits if result.is_exit else self._opens).labels(result.decision.value).inc()
+        for counter, labels in (
+            (self._plans, (result.decision._value_, result.gate, reason_label(result.reason))),
+            (self._exits if result.is_exit else self._opens, (result.decision._value_,)),
+        ):
+            child = self._children.get((counter, labels))
+            if child is None:
+                child = self._children[counter, labels] = counter.labels(*labels)
+            child.inc()
         timings, decided_ms = result.trace.get("timings_ms", {}), result.trace.get("decided_at")
         if decided_ms is not None and "stream" in timings:
             self._decision_s.observe(max(0, decided_ms - timings["stream"]) / 1000)

@@ -8,7 +8,6 @@ from quantum_trader.domain.exposure import (
     open_legs,
     open_symbols,
     total_notional_usdt,
-    unseen_notional_usdt,
 )
 
 SHORT_BTC = position("-0.5", "BTCUSDT", mark=100)
@@ -17,7 +16,7 @@ SHORT_BTC = position("-0.5", "BTCUSDT", mark=100)
 @pytest.mark.parametrize(("seen", "unseen"), [(0, 100), ("0.4", 60), (1, 0), (5, 0)])
 def test_only_what_a_position_does_not_show_yet_is_added(seen: object, unseen: int) -> None:
     held = positions(position(seen, "BTCUSDT"))
-    assert unseen_notional_usdt(held, exposure(notional=100)) == unseen
+    assert total_notional_usdt(held, [exposure(notional=100)]) == held.notional_usdt + unseen
 
 
 def test_an_addition_counts_on_top_of_what_was_held_before_it() -> None:

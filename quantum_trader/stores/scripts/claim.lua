@@ -108,13 +108,13 @@ if is_open then
   if symbol_window_ms and claimed_within(KEY.rate_symbol, symbol_window_ms) > 0 then
     return {'rate_limit', 'rate_limit_symbol'}
   end
-  if per_minute and claimed_within(KEY.rate_global, 60000) >= per_minute then
+  if per_minute and of_all >= per_minute and claimed_within(KEY.rate_global, 60000) >= per_minute then
     return {'rate_limit', 'rate_limit_global'}
   end
-  if per_5min and claimed_within(KEY.rate_symbol, 300000) >= per_5min then
+  if per_5min and of_symbol >= per_5min and claimed_within(KEY.rate_symbol, 300000) >= per_5min then
     return {'rate_limit', 'burst_limit_exceeded'}
   end
-  if per_hour and claimed_within(KEY.rate_symbol, 3600000) >= per_hour then
+  if per_hour and of_symbol >= per_hour and claimed_within(KEY.rate_symbol, 3600000) >= per_hour then
     return {'rate_limit', 'hourly_limit_exceeded'}
   end
 

@@ -42,16 +42,22 @@ elseif state ~= expected then
   return {'duplicate', state}
 end
 redis.call('PERSIST', KEY.processed)
-hold_type(KEY.lock, 'string')
 hold_type(KEY.results, 'stream')
-hold_type(KEY.events, 'stream')
-hold_type(KEY.claims, 'hash')
-hold_type(KEY.ledger, 'hash')
-hold_type(KEY.rate_symbol, 'zset')
-hold_type(KEY.rate_global, 'zset')
-hold_type(KEY.margin_fails, 'zset')
 hold_type(KEY.epoch, 'string')
-if not tonumber(redis.call('GET', KEY.epoch) or '0') then redis.call('DEL', KEY.epoch) end
+local epoch = tonumber(redis.call('GET', KEY.epoch) or '0')
+if not epoch then
+  redis.call('DEL', KEY.epoch)
+  epoch = 0
+end
+if expected == 'claimed' then hold_type(KEY.lock, 'string') end
+if expected == 'claimed' or #extra.seen_claims > 0 then hold_type(KEY.claims, 'hash') end
+if #extra.ledger > 0 then hold_type(KEY.ledger, 'hash') end
+if extra.return_rate_token then
+  hold_type(KEY.rate_symbol, 'zset')
+  hold_type(KEY.rate_global, 'zset')
+end
+if extra.margin_failure then hold_type(KEY.margin_fails, 'zset') end
+if extra.margin_failure or #extra.latches > 0 or #extra.events > 0 then hold_type(KEY.events, 'stream') end
 
 local function add_event(fields)
   redis.call('XADD', KEY.events, 'MAXLEN', '~', 10000, '*', unpack(fields))
@@ -72,7 +78,6 @@ redis.call('XADD', KEY.results, 'MAXLEN', '~', extra.results_kept, '*', unpack(A
 redis.call('SET', KEY.processed, 'terminal', 'PX', extra.terminal_ttl_ms)
 redis.call('SET', KEY.plan, record, 'PX', extra.terminal_ttl_ms)
 
-local epoch = tonumber(redis.call('GET', KEY.epoch) or '0')
 if expected == 'claimed' then
   if extra.filled_open then
     epoch = math.max(epoch, extra.epoch_known) + 1
