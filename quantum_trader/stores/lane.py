@@ -29,6 +29,7 @@ Command = tuple[Word, ...]
 
 _packed = cast("Callable[[Command], bytes]", hiredis.pack_command)  # its own types know one word only
 CALLS_MAX = 4096
+WRITTEN_TOGETHER = 8
 SERVER_GONE = (ReadOnlyError, BusyLoadingError, MasterDownError)
 """Replies of a server that is none to talk to any more: another one may be, so the line is cut."""
 
@@ -87,6 +88,7 @@ class _Line(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._replies = hiredis.Reader(replyError=BaseParser.parse_error)  # the classes that redis-py raises
         self._calls: deque[_Call] = deque()
+        self._unwritten: list[bytes] = []
         self._watch: asyncio.TimerHandle | None = None
         self.is_broken = False
 
@@ -98,10 +100,20 @@ class _Line(asyncio.Protocol):
         )  # raises before anyone waits for a reply
         call = _Call(self._loop.create_future(), len(commands), self._loop.time() + self._timeout_s)
         self._calls.append(call)
-        self._transport.write(packed)
+        self._unwritten.append(packed)
+        if len(self._calls) == 1 or len(self._unwritten) == WRITTEN_TOGETHER:
+            self._write()
+        elif len(self._unwritten) == 1:
+            self._loop.call_soon(self._write)
         if self._watch is None:
             self._watch = self._loop.call_at(call.deadline_s, self._look_for_silence)
         return await call.answered
+
+    def _write(self) -> None:
+        """Write at once what was asked without a pause: each write is a call of the system."""
+        if self._unwritten:
+            self._transport.write(b"".join(self._unwritten))
+            self._unwritten.clear()
 
     async def close(self) -> None:
         self._break(Disconnected("the connection was closed"))
@@ -143,6 +155,7 @@ class _Line(asyncio.Protocol):
 
     def _break(self, error: Exception) -> None:
         self.is_broken = True
+        self._unwritten.clear()
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
