@@ -119,7 +119,7 @@ class Housekeeping:
         """Whether a reading of the account is not due: the stream tells of changes, and it is young."""
         if reading is None or not self._joined.streams.account_is_live:
             return False
-        return self._clock.now_ms() - reading.read_at_ms < every_s * 1000
+        return reading.age_ms(self._clock.now_ms()) < every_s * 1000
 
     async def _refresh_positions(self) -> None:
         joined = self._joined

@@ -38,6 +38,10 @@ class Reading(Generic[T_co]):
     read_at_ms: int
     source: str
 
+    def age_ms(self, now_ms: int) -> int:
+        """Return how far it is from ``now_ms``: one from the future is as old, the clock was set back."""
+        return abs(now_ms - self.read_at_ms)
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
@@ -55,7 +59,7 @@ class Evidence:
         found = self.readings.get(fact.name)
         if found is None:
             raise EvidenceMissing(fact.name, "absent")
-        age_ms = self.now_ms - found.read_at_ms
+        age_ms = found.age_ms(self.now_ms)
         if age_ms_max is not None and age_ms > age_ms_max:
             raise EvidenceMissing(fact.name, f"{age_ms} ms old, at most {age_ms_max} ms allowed")
         return found
@@ -63,7 +67,7 @@ class Evidence:
     def get(self, fact: Fact[T], *, age_ms_max: int | None = None) -> T:
         """Return the value of ``fact``; raises as ``reading`` does."""
         found = self.readings.get(fact.name)
-        if found is not None and (age_ms_max is None or self.now_ms - found.read_at_ms <= age_ms_max):
+        if found is not None and (age_ms_max is None or found.age_ms(self.now_ms) <= age_ms_max):
             value: T = found.value
             return value
         return self.reading(fact, age_ms_max=age_ms_max).value

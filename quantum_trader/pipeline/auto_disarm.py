@@ -34,6 +34,12 @@ class AutoDisarm:
         """Count one plan's end, and disarm when that was one too many."""
         if not self._limits.enabled:
             return
+        try:
+            await self._count(ending)
+        except RedisError as failed:
+            log.critical("disarm_failed", reason=ending.reason, error=str(failed), retry="with the next one")
+
+    async def _count(self, ending: Ending) -> None:
         now_s = self._clock.monotonic_s()
         if ending.reason == Reason.BURST_LIMIT_EXCEEDED.value and self._burst_denials.add(now_s):
             await self.disarm(f"{self._limits.burst_denials} burst denials in {self._limits.window_s} s")
@@ -42,14 +48,11 @@ class AutoDisarm:
                 await self.disarm(f"{self._limits.internal_errors} gate errors in {self._limits.window_s} s")
 
     async def disarm(self, reason: str) -> None:
-        """Block opens until an operator arms the engine; said once, loudly."""
-        try:
-            if await self._store.disarm(reason, self._clock.now_ms()):
-                log.critical(
-                    "disarmed", reason=reason, cure="`quantum-trader arm --reason …` once it is clear why"
-                )
-        except RedisError as failed:
-            log.critical("disarm_failed", reason=reason, error=str(failed))
+        """Block opens until an operator arms the engine; said once, loudly. Raises ``RedisError``."""
+        if await self._store.disarm(reason, self._clock.now_ms()):
+            log.critical(
+                "disarmed", reason=reason, cure="`quantum-trader arm --reason …` once it is clear why"
+            )
 
 
 class _Window:

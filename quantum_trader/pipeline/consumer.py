@@ -149,6 +149,7 @@ class Consumer:
         self._redelivered_through = found.newest
         await self._stream.tell_trimmed()
         self.operator = await self._stream.operator_state()
+        self._recovery.obey(self.operator)
         await restore(self._mirror, self._claims, self._lease.value, self._clock.now_ms())
         records = [record for record in await self._claims.unsettled() if record.plan_id not in self._active]
         await self._recover(records)
@@ -241,6 +242,8 @@ class Consumer:
             deliveries, self.operator = await self._stream.read(max(1, min(BATCH_MAX, free)))
             for delivery in deliveries:
                 await self._accept(delivery, self.operator)
+            if deliveries:
+                await asyncio.sleep(0)  # every plan claims before the next read is written: both cost a call
             if self._clock.monotonic_s() >= sweep_s:
                 await self._accept_pending(set(), self.operator)
                 sweep_s = self._clock.monotonic_s() + SWEEP_EVERY_S
@@ -309,6 +312,7 @@ class Consumer:
 
     async def _go_on(self, plan: Plan) -> None:
         if self._mirror.holds(plan.plan_id):
+            await self._lease.renew()  # it may have run out, or been lost, with the claim that is put back
             await restore(self._mirror, self._claims, self._lease.value, self._clock.now_ms())
         state, _ = await self._claims.history(plan.plan_id)
         if state == PARKED:

@@ -166,4 +166,4 @@ async def read_rules_anew(rooms: Rooms) -> bool:
 
 def is_fresh(reading: Reading[Any] | None, now_ms: int, age_ms_max: int) -> bool:
     """Whether there is a reading, and one that may be judged by."""
-    return reading is not None and now_ms - reading.read_at_ms <= age_ms_max
+    return reading is not None and reading.age_ms(now_ms) <= age_ms_max

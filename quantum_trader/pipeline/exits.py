@@ -44,7 +44,15 @@ ORDERS_MAX = 100
 PAUSE_FIRST_S = 0.2
 PAUSE_MAX_S = 5.0
 REDUCE_ONLY_OBSTRUCTED = -4118
-RETRIED = frozenset({Refused.TRANSIENT, Refused.THROTTLE, Refused.POSITION_STATE, Refused.POSITION_MODE})
+RETRIED = frozenset(
+    {
+        Refused.TRANSIENT,
+        Refused.THROTTLE,
+        Refused.POSITION_STATE,
+        Refused.POSITION_MODE,
+        Refused.TIME,  # also where the clock could not be measured: the order may just have been late
+    }
+)
 RETRIED_STATUSES = frozenset({403, 429, 503})  # not executed, whatever the code says (BINANCE.md 4)
 
 log = structlog.get_logger()
@@ -99,19 +107,23 @@ class ExitSender:
         *,
         earlier: list[OrderState] | None = None,
         settle_first: bool = False,
+        sends: bool = True,
         former: Callable[[], Awaitable[list[OrderState]]] | None = None,
     ) -> Fate:
         """Close ``asked`` (base asset) and sum up.
 
-        ``settle_first`` asks what became of the stored order before anything is sent (recovery). ``former``
-        asks for orders of a former life, which one order may precede, and no second one.
+        ``settle_first`` asks what became of the stored order before anything is sent (recovery), and without
+        ``sends`` that is all (a mode that sends nothing). ``former`` asks for orders of a former life, which
+        one order may precede, and no second one.
         """
         progress = Progress(asked, grant, deadline_ms, orders=list(earlier or []), former=former)
         progress.attempts = [found_record(order) for order in progress.orders]
         if settle_first:
             progress.attempts.append(recovered_record(grant))
             await self._settle_unknown(progress)
-            if not await self._next_order(progress):
+            if not sends:
+                progress.last_trouble = "this mode sends no order: nothing was added to what had been sent"
+            if not sends or not await self._next_order(progress):
                 return self._sum_up(progress)
         while len(progress.attempts) < ORDERS_MAX:
             outcome = await self._send_once(progress)
@@ -155,9 +167,13 @@ class ExitSender:
         """Whether a definite non-execution is worth another order; waits as long as that needs."""
         if isinstance(outcome, Rejected):
             refusal = refusal_of(outcome.code)
-            if refusal is Refused.TIME and not progress.signed_anew:
+            if (
+                refusal is Refused.TIME
+                and await self._rooms.server_clock.resync()
+                and not progress.signed_anew
+            ):
                 progress.signed_anew = True
-                return await self._rooms.server_clock.resync()
+                return True
             if refusal is Refused.PRECISION:
                 return await self._may_fit(progress)
             if refusal not in RETRIED and outcome.http_status not in RETRIED_STATUSES:

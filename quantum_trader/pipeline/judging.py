@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 import structlog
@@ -11,7 +11,7 @@ import structlog
 from quantum_trader.domain.clock import Clock
 from quantum_trader.domain.decision import Decision
 from quantum_trader.domain.evidence import Evidence, Reading
-from quantum_trader.domain.facts import PlanHistory
+from quantum_trader.domain.facts import POSITIONS, PlanHistory
 from quantum_trader.domain.order import OrderState
 from quantum_trader.domain.plan import Plan, PlanSide
 from quantum_trader.domain.reasons import Reason
@@ -29,7 +29,7 @@ from quantum_trader.pipeline.lanes import Lane, LaneTaken
 from quantum_trader.pipeline.look_back import LookBack
 from quantum_trader.pipeline.opens import OpenSender
 from quantum_trader.pipeline.pace import ExitPace
-from quantum_trader.pipeline.results import Ending
+from quantum_trader.pipeline.results import POSITION_GATE, Ending
 from quantum_trader.pipeline.rotation import RotationSaga
 from quantum_trader.pipeline.rules import RulesInForce
 from quantum_trader.pipeline.settle import Settler
@@ -74,6 +74,7 @@ class InHand:
     paced: bool = False
     looked_again: bool = False
     renewed: bool = False
+    unread: list[str] = field(default_factory=list)
     state: str = ""
     deadline_ms: int | None = None
 
@@ -103,12 +104,12 @@ class Judge:
         """
         plan = delivery.plan
         while True:
-            await self.see(plan, delivery.delivered_ms)
+            delivery.unread = await self.see(plan, delivery.delivered_ms)
             await self._heed_operator(delivery)
             evidence = gather(plan, self._rooms, delivery.operator, delivery.history)
             if self._steps.rotation.is_withdrawn(plan):
                 return Ending(Ended.EXPIRED, Reason.EXPIRED.value, "intake", "its rotation is over")
-            decision = self._decide(plan, evidence)
+            decision = self._heed_doubt(self._decide(plan, evidence), delivery.unread)
             if not decision.allowed and not await self._worth_another_look(delivery, decision):
                 return self._denied(decision)
             if not decision.allowed:
@@ -157,14 +158,23 @@ class Judge:
         For an exit the lease, once: it runs out with a loss of Redis, and nobody else may have it.
         The positions, once, for an exit; not what was read within the last second, so that a flood of exits
         without a position leaves weight for the rest. For a rotation the cooldown of its symbol: what is
-        closed for a plan that cools down is closed for nothing.
+        closed for a plan that cools down is closed for nothing. For an open the positions, once, where they
+        changed while they were read.
         """
         if decision.rotation is not None and not _knows_cooldown(delivery):
             return await self._read_operator(delivery)
         if decision.is_exit and decision.reason == Reason.NOT_LEADER.value and not delivery.renewed:
             delivery.renewed = True
             return not await self._rooms.lease.renew()
-        if decision.intention.problem is None or not decision.is_exit or delivery.looked_again:
+        if delivery.looked_again:
+            return False
+        return await self._positions_again(delivery, decision)
+
+    async def _positions_again(self, delivery: InHand, decision: Decision) -> bool:
+        if decision.reason == Reason.EVIDENCE_MISSING.value and self._rooms.account.trusted_positions is None:
+            delivery.looked_again = True
+            return not delivery.unread
+        if decision.intention.problem is None or not decision.is_exit:
             return False
         delivery.looked_again = True
         if is_fresh(self._rooms.account.positions, self._clock.now_ms(), LOOK_AGAIN_AFTER_MS):
@@ -175,15 +185,19 @@ class Judge:
             return False
         return True
 
-    async def see(self, plan: Plan, delivered_ms: int) -> None:
-        """Read anew what is stale; an exit goes on trying until :meth:`_sees_until_ms`."""
+    async def see(self, plan: Plan, delivered_ms: int) -> list[str]:
+        """Read anew what is stale; an exit goes on trying until :meth:`_sees_until_ms`.
+
+        Returns what could not be read, in words.
+        """
         terms = self._rules.chain.terms
         failures = await refresh_stale(self._rooms, terms, plan.symbol)
         if not plan.says_exit:
-            return
+            return failures
         while failures and self._clock.now_ms() < self._sees_until_ms(plan, delivered_ms):
             await self._clock.sleep(IN_FLIGHT_PAUSE_S)
             failures = await refresh_stale(self._rooms, terms, plan.symbol)
+        return failures
 
     def _sees_until_ms(self, plan: Plan, delivered_ms: int) -> int:
         """Return until when an exit waits for a reading of the positions that nothing puts in doubt.
@@ -207,7 +221,7 @@ class Judge:
 
         An old reading stops opens by its age alone.
         """
-        if self._clock.now_ms() - delivery.operator.read_at_ms > OPERATOR_AGE_MS_MAX:
+        if abs(self._clock.now_ms() - delivery.operator.read_at_ms) > OPERATOR_AGE_MS_MAX:
             await self._read_operator(delivery)
         self._rules.obey(delivery.operator)
         if not self._rules.sends_orders and not _knows_cooldown(delivery):
@@ -232,6 +246,14 @@ class Judge:
         for verdict in broken:
             log.error("GATE_ERROR", plan_id=plan.plan_id, gate=verdict.gate, evidence=verdict.evidence)
         return decision
+
+    def _heed_doubt(self, decision: Decision, unread: list[str]) -> Decision:
+        """Refuse an open whose caps were counted over positions that are known to have changed."""
+        if not decision.allowed or decision.is_exit or self._rooms.account.trusted_positions is not None:
+            return decision
+        detail = "; ".join(["they have changed since they were read", *unread])
+        compared = {"fact": POSITIONS.name, "detail": detail}
+        return decision.refused(POSITION_GATE, Reason.EVIDENCE_MISSING.value, compared)
 
     def _denied(self, decision: Decision) -> Ending:
         if decision.reason == Reason.EXIT_UNSIZED.value:

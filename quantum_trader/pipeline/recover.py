@@ -32,6 +32,7 @@ from quantum_trader.pipeline.runner import PlanRunner
 from quantum_trader.positions.live import READS_LAG_S
 from quantum_trader.stores.claims import ClaimStore, PlanRecord
 from quantum_trader.stores.mirror import Mirror
+from quantum_trader.stores.operator_state import OperatorState
 
 RETRY_PAUSE_S = 1.0
 ASKED_AGAIN_S = 0.5
@@ -59,6 +60,10 @@ class Recovery:
         self._rules = rules
         self._clock = clock
 
+    def obey(self, operator: OperatorState) -> None:
+        """Send nothing any more where an operator wants it."""
+        self._rules.obey(operator)
+
     async def finish(self, record: PlanRecord) -> None:
         """Bring the claimed plan of ``record`` to its one result."""
         plan = read_entry(
@@ -69,15 +74,21 @@ class Recovery:
         log.warning("plan_recovered", plan_id=record.plan_id, client_order_id=record.order.client_order_id)
         record = await self._as_far_as_it_got(record, plan.stream_ms) if record.is_exit else record
         grant = Grant(record, _decision_of(plan, record))
+
+        async def outcome_unknown() -> None:
+            await self._runner.unlock(grant)
+
+        await outcome_unknown()  # exits of the symbol do not wait for what became of it (SPEC 5)
         if record.is_exit:
             self._rooms.book.hold_exit(record.plan_id, record.order.leg.symbol)
             fate = await self._steps.exits.send(
                 grant,
                 record.asked,
                 record.decided_at_ms + self._rules.ages.exit_ms,
-                _nothing_to_release,
+                outcome_unknown,
                 earlier=await self._earlier_orders(record),
                 settle_first=True,
+                sends=self._rules.sends_orders,
             )
         else:
             fate = await self._steps.opens.resolve(grant, [recovered_record(grant)])
@@ -159,10 +170,6 @@ async def restore(mirror: Mirror, claims: ClaimStore, lease_value: str, now_ms: 
             mirror.settle(plan_id, now_ms)
         elif state != "claimed":
             log.critical("plan_not_restored", plan_id=plan_id, state=state)
-
-
-async def _nothing_to_release() -> None:
-    """A recovered plan holds no lane; its claim alone keeps opens off the symbol."""
 
 
 def _decision_of(plan: Plan, record: PlanRecord) -> Decision:

@@ -206,12 +206,12 @@ class PlanRunner:
             log.warning(
                 "unknown_outcome", plan_id=plan.plan_id, client_order_id=grant.record.order.client_order_id
             )
-            await self._unlock(grant)
+            await self.unlock(grant)
             lane.release()
 
         fate = await self._send(grant, claimed_ms, outcome_unknown, delivery if went_out_blind else None)
         if went_out_blind:
-            await self._unlock(grant)
+            await self.unlock(grant)
             lane.release()
             fate = await self._with_former_orders(fate, delivery)
         await self.finish(grant, plan, fate, claimed_ms)
@@ -240,7 +240,8 @@ class PlanRunner:
         former = partial(self._former_orders, unchecked, deadline_ms) if unchecked is not None else None
         return await self._steps.exits.send(grant, asked, deadline_ms, outcome_unknown, former=former)
 
-    async def _unlock(self, grant: Grant) -> None:
+    async def unlock(self, grant: Grant) -> None:
+        """Let exits of the symbol go on beside an order of unknown outcome; its claim keeps opens off."""
         try:
             await self._steps.claims.unlock(grant)
         except RedisError as failed:

@@ -25,6 +25,7 @@ from quantum_trader.log import tell
 from quantum_trader.pipeline.claim import Grant
 from quantum_trader.pipeline.consequences import consequences
 from quantum_trader.pipeline.evidence import Rooms
+from quantum_trader.pipeline.fate import Fate
 from quantum_trader.pipeline.intake import Refused
 from quantum_trader.pipeline.lanes import SymbolLanes
 from quantum_trader.pipeline.results import Ending, permit_p32, permit_p33, result_of, result_of_refused
@@ -94,7 +95,15 @@ class Settler:
             **self._consequences(ending),
         )
         outcome = await self._write(settlement)
+        if isinstance(outcome, Settled):
+            self._let_go(plan.plan_id, ending.fate)
         return self._report(outcome, result, settlement, ending.decision)
+
+    def _let_go(self, plan_id: str, fate: Fate | None) -> None:
+        """Release what memory holds of a plan whose claim Redis had lost, and whose orders were found."""
+        self._rooms.book.release(plan_id)
+        if fate is not None and fate.orders:
+            self._rooms.account.doubt()
 
     async def end_claimed(self, grant: Grant, plan: Plan, ending: Ending) -> None:
         """Write the result of a claimed plan and release what it had claimed.

@@ -166,7 +166,7 @@ class EmbeddedServer:
             await self._process.wait()
             await self._clock.sleep(RESTART_PAUSE_S)
             self._socket.unlink(missing_ok=True)
-            with contextlib.suppress(EmbeddedServerError):
+            with contextlib.suppress(EmbeddedServerError, OSError):  # it is tried again
                 await self._spawn()
 
 

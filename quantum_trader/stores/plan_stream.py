@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import structlog
@@ -22,6 +23,8 @@ BLOCK_MS = 200  # also how long a clean stop may wait for the read to return
 BATCH_MAX = 64
 DEAD_LETTERS_KEPT = 10_000
 EVENTS_KEPT = 10_000
+LETTER_FIELDS_MAX = 1000  # a script takes some thousand words
+FOREIGN_IDLE_MS = 60_000
 PENDING_PAGE = 1000
 READ_PLANS = ("XREADGROUP", "GROUP", GROUP, CONSUMER, "COUNT")
 LOST_NAMED_MAX = 100
@@ -120,9 +123,12 @@ class PlanStream:
     async def pending(self) -> list[Delivery]:
         """Return every entry that was delivered to us before and never acknowledged, oldest first.
 
-        Entries that others trimmed away meanwhile come back without fields.
+        So is what a consumer of another name was given in our group and left for a minute (INC-81): only
+        the engine that leads has anything to do with it. Entries that others trimmed away meanwhile come
+        back without fields.
         """
-        deliveries: list[Delivery] = []
+        lost = await self._take_from_others()
+        deliveries = [Delivery(name, {}, redelivered=True) for name in lost]
         start = "0"
         while True:
             reply: Any = await self._redis.xreadgroup(
@@ -133,6 +139,21 @@ class PlanStream:
                 return deliveries
             deliveries += [Delivery(name, fields, redelivered=True) for name, fields in entries]
             start = entries[-1][0]
+
+    async def _take_from_others(self) -> list[str]:
+        """Make their pending entries ours; return the ids of those that were trimmed away meanwhile."""
+        lost: list[str] = []
+        consumers: Any = await self._redis.xinfo_consumers(self._keys.plans, GROUP)
+        if not any(one["pending"] and one["name"] != CONSUMER.encode() for one in consumers):
+            return lost
+        start: Any = b"0-0"
+        while True:
+            start, _, gone = await self._redis.xautoclaim(
+                self._keys.plans, GROUP, CONSUMER, FOREIGN_IDLE_MS, start, count=PENDING_PAGE
+            )
+            lost += [name.decode() for name in gone]
+            if start == b"0-0":
+                return lost
 
     async def read(self, count: int = BATCH_MAX) -> tuple[list[Delivery], OperatorState]:
         """Wait up to ``BLOCK_MS`` for new plans; return them with the operator state of that moment.
@@ -204,7 +225,10 @@ class PlanStream:
 
     async def bury(self, delivery: Delivery, reason: str) -> None:
         """Move an entry that is no plan to the dead letters and acknowledge it, in one step."""
-        letter: dict[Any, Any] = {**delivery.fields, "reason": reason, "stream_id": delivery.stream_id}
+        letter: dict[Any, Any] = dict(islice(delivery.fields.items(), LETTER_FIELDS_MAX))
+        if len(letter) < len(delivery.fields):
+            letter["fields_left_out"] = len(delivery.fields) - len(letter)
+        letter |= {"reason": reason, "stream_id": delivery.stream_id}
         await self._leave(delivery.stream_id, self._keys.dead_letters, DEAD_LETTERS_KEPT, letter)
 
     async def dismiss(self, stream_id: str, event: Mapping[str, str]) -> None:

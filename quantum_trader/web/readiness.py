@@ -105,7 +105,7 @@ def _fresh(view: EngineView, name: str, reading: Reading[Any] | None, age_ms_max
     cure = f"see that the exchange can be reached; {DOCTOR}"
     if reading is None:
         return Check(name, "never read", cure)
-    age_ms = view.clock.now_ms() - reading.read_at_ms
+    age_ms = reading.age_ms(view.clock.now_ms())
     return Check(name, f"read {age_ms // 1000} s ago" if age_ms > age_ms_max else "", cure)
 
 

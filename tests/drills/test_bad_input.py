@@ -102,3 +102,17 @@ async def test_a_refused_field_is_answered_with_what_it_may_say(running: House) 
     result = await running.open(positionSide="UP")
     assert (result["gate"], result["reason"]) == ("intake", "invalid_positionSide")
     assert all(word in result["error"] for word in ("UP", "LONG", "SHORT", "BOTH"))
+
+
+async def test_a_dead_letter_of_thousands_of_fields_is_cut_and_ends_nothing(running: House) -> None:
+    await running.redis.xadd(running.keys.plans, {f"f{number}": "x" for number in range(6000)})
+
+    async def buried() -> bool:
+        return await running.redis.xlen(running.keys.dead_letters) == 1
+
+    await until(buried, 20, "the dead letter")
+    ((_, letter),) = await running.redis.xrange(running.keys.dead_letters)
+    assert letter[b"fields_left_out"] == b"5000"
+    assert letter[b"f999"] == b"x"
+    assert b"f1000" not in letter
+    assert (await running.redis.xpending(running.keys.plans, "quantum-trader"))["pending"] == 0

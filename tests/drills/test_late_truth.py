@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
-from support.house import House, settled
+from support.house import House, settled, trace_of
 
 from quantum_trader.domain.evidence import Reading
 from quantum_trader.exchange.simulator import FaultKind
@@ -44,3 +44,24 @@ async def test_an_exit_in_parts_leaves_no_phantom_position_behind(running: House
     assert (closed["decision"], closed["filled_qty"]) == ("FILLED", "40")
     await settled(running)
     assert known_amounts(running) == {}
+
+
+async def test_an_open_is_not_judged_by_positions_that_are_known_to_have_changed(running: House) -> None:
+    running.fault(
+        FaultKind.STATUS_BEFORE,
+        method="GET",
+        path="/fapi/v3/positionRisk",
+        preset="500_unknown",
+        count=100_000,
+    )
+    running.app._joined.rooms.account.doubt()  # type: ignore[union-attr]
+    refused = await running.open("XRPUSDT", qty=20)
+    assert (refused["decision"], refused["gate"], refused["reason"]) == (
+        "BLOCKED",
+        "position_sanity",
+        "evidence_missing",
+    )
+    said = [one["evidence"].get("detail", "") for one in trace_of(refused)["verdicts"]]
+    assert any("changed since they were read" in detail for detail in said)
+    running.venue.faults.clear()
+    assert (await running.open("ADAUSDT", qty=100))["decision"] == "FILLED"

@@ -297,3 +297,14 @@ async def test_inc_17_a_plan_id_that_comes_back_does_not_inherit_the_old_fill(ru
 
 async def _nonempty(read: Any) -> Any:
     return await read() or None
+
+
+async def test_inc_90_an_exit_is_signed_anew_until_its_deadline_whatever_the_clock_says(
+    running: House,
+) -> None:
+    await running.open("XRPUSDT", qty=20)
+    running.fault(FaultKind.STATUS_BEFORE, method="GET", path="/fapi/v1/time", preset="500_unknown", count=6)
+    running.spoil_order(FaultKind.STATUS_BEFORE, preset="400_timestamp", count=3)
+    closed = await running.close("XRPUSDT")
+    assert (closed["decision"], closed["filled_qty"]) == ("FILLED", "20")
+    assert len(trace_of(closed)["orders"]) == 4

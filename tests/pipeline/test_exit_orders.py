@@ -122,3 +122,28 @@ async def test_the_rest_of_an_exit_takes_back_a_lease_that_ran_out(lost: int) ->
 @pytest.mark.parametrize("refusal", [NOT_LEADER, KILLED])
 async def test_another_engines_lease_and_a_kill_end_it(refusal: Refusal) -> None:
     assert await stored(Store(refusal), Lease("engine-2")) == (False, 0)
+
+
+async def test_a_mode_that_sends_nothing_only_asks_what_became_of_an_exit() -> None:
+    rooms, follower = rooms_with(Lease()), Follower()
+    rooms.ledger = {leg(): SimpleNamespace(position_amt=Decimal(10))}
+    sender = ExitSender(None, None, follower, rooms, rooms.clock)  # type: ignore[arg-type]
+    grant = Grant(RECORD, None)  # type: ignore[arg-type]
+    fate = await sender.send(grant, Decimal(5), NOW_MS + 60_000, nothing, settle_first=True, sends=False)
+    assert follower.asked == [FIRST]
+    assert (fate.ended.value, fate.reason) == ("FAILED", "not_sent")
+    assert "this mode sends no order" in fate.error
+
+
+class Follower:
+    """No query finds the order."""
+
+    def __init__(self) -> None:
+        self.asked: list[StoredOrder] = []
+
+    async def resolve(self, order: StoredOrder, ledger_amount: Any) -> None:
+        self.asked.append(order)
+
+
+async def nothing() -> None:
+    """Nobody waits."""

@@ -13,6 +13,7 @@ from quantum_trader.domain.order import AccountTrade, OrderState, OrderStatus
 from quantum_trader.domain.trading import Side
 from quantum_trader.exchange.errors import ExchangeError
 from quantum_trader.pipeline.foreign_fills import NAMELESS_AFTER_MS, ForeignFills
+from quantum_trader.stores.connection import RedisError
 
 HOUR_MS = 3_600_000
 
@@ -91,3 +92,20 @@ async def test_inc53_a_position_that_was_liquidated_while_the_engine_was_down_di
     fills, told = foreign_fills(account)
     await fills.explain(leg(), NOW_MS - 40 * HOUR_MS, was_held=was_held)
     assert len(told.disarmed) == disarmed
+
+
+async def test_a_disarm_that_redis_did_not_take_is_made_again() -> None:
+    fills, told = foreign_fills(Account(NOW_MS, "autoclose-1"))
+    liquidated = SimpleNamespace(leg=leg(), order_id=7, client_order_id="autoclose-1")
+    taken = told.disarm
+
+    async def lost(reason: str) -> None:
+        raise RedisError("connection lost")
+
+    told.disarm = lost
+    with pytest.raises(RedisError):
+        await fills.act_on_told(liquidated)  # type: ignore[arg-type]
+    told.disarm = taken
+    await fills.act_on_told(liquidated)  # type: ignore[arg-type]
+    await fills.act_on_told(liquidated)  # type: ignore[arg-type]
+    assert len(told.disarmed) == 1

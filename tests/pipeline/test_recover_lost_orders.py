@@ -8,6 +8,7 @@ from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from support.cases import NOW_MS, leg
 
 from quantum_trader.domain.order import AccountTrade, OrderState, OrderStatus, client_order_id, number_of
@@ -122,11 +123,41 @@ async def test_a_recovered_exit_has_its_own_deadline_and_no_new_one() -> None:
         sent_orders_ms=SentOrders(), book=SimpleNamespace(hold_exit=lambda *_: None), ledger={}
     )
     steps: Any = SimpleNamespace(exits=Exits())
-    rules: Any = SimpleNamespace(ages=SimpleNamespace(exit_ms=300_000))
+    rules: Any = SimpleNamespace(ages=SimpleNamespace(exit_ms=300_000), sends_orders=True)
     clock: Any = SimpleNamespace(now_ms=lambda: NOW_MS + 7_200_000, monotonic_s=lambda: 0.0)
-    runner: Any = SimpleNamespace(finish=finish)
+    runner: Any = SimpleNamespace(finish=finish, unlock=finish)
     fields = {"plan_id": "exit", "decision": "EXECUTE", "symbol": leg().symbol, "side": "CLOSE", "qty": "5"}
     record = replace(RECORD, fields={**fields, "action": "FULL_CLOSE_PROPOSED"})
     recovery = Recovery(runner, steps, Account(), rooms, rules=rules, clock=clock)  # type: ignore[arg-type]
     await recovery.finish(record)
     assert asked["deadline_ms"] == NOW_MS + 300_000
+
+
+@pytest.mark.parametrize("sends", [True, False])
+async def test_a_recovered_exit_frees_its_symbol_first_and_sends_only_where_the_mode_does(
+    sends: bool,
+) -> None:
+    done: list[object] = []
+
+    class Exits:
+        async def send(self, *_: Any, sends: bool, **__: Any) -> None:
+            done.append(sends)
+
+    async def unlock(grant: Any) -> None:
+        done.append("unlocked")
+
+    async def finish(*_: Any) -> None:
+        """The result is another test's."""
+
+    rooms: Any = SimpleNamespace(
+        sent_orders_ms=SentOrders(), book=SimpleNamespace(hold_exit=lambda *_: None), ledger={}
+    )
+    rules: Any = SimpleNamespace(ages=SimpleNamespace(exit_ms=300_000), sends_orders=sends)
+    clock: Any = SimpleNamespace(now_ms=lambda: NOW_MS, monotonic_s=lambda: 0.0)
+    runner: Any = SimpleNamespace(finish=finish, unlock=unlock)
+    steps: Any = SimpleNamespace(exits=Exits())
+    fields = {"plan_id": "exit", "decision": "EXECUTE", "symbol": leg().symbol, "side": "CLOSE", "qty": "5"}
+    record = replace(RECORD, fields={**fields, "action": "FULL_CLOSE_PROPOSED"})
+    recovery = Recovery(runner, steps, Account(), rooms, rules=rules, clock=clock)  # type: ignore[arg-type]
+    await recovery.finish(record)
+    assert done == ["unlocked", sends]

@@ -133,3 +133,27 @@ async def test_a_symbols_cooldown_is_known_with_the_settlement_that_sets_it() ->
     of_all = Latch("quantum:safety:cooldown_global", 300, {"symbol": ""})
     await desk._write(settlement(latches=(cooldown, of_all)))
     assert rooms.cooldowns.asked().each == ("SOLUSDT",)
+
+
+async def test_a_plan_whose_claim_redis_lost_leaves_nothing_claimed_in_memory() -> None:
+    store = SlowStore()
+    store.may_write.set()
+    writes, rooms = settler(store)
+    doubts: list[None] = []
+    rooms.account.doubt = lambda: doubts.append(None)
+    rooms.book.hold_exit("plan-1", SYMBOL)
+    _, plan, ending = sold(1, 3)
+    await writes.end(plan, ending)
+    assert not rooms.book.has_unsettled(SYMBOL)
+    assert len(doubts) == 1  # its fill is in no reading yet
+
+
+async def test_a_plan_that_is_claimed_after_all_keeps_what_it_holds() -> None:
+    store = SlowStore()
+    store.may_write.set()
+    writes, rooms = settler(store)
+    rooms.book.hold_exit("plan-1", SYMBOL)
+    _, plan, ending = sold(1, 3)
+    store.written.append(settlement(plan_id=plan.plan_id))
+    assert await writes.end(plan, ending) is not None
+    assert rooms.book.has_unsettled(SYMBOL)

@@ -250,3 +250,23 @@ def test_ids_are_compared_as_numbers() -> None:
 )
 def test_a_floor_says_where_a_group_begins(floor: str, start: str | None) -> None:
     assert start_of(floor, "7-0") == start
+
+
+async def test_inc_81_what_a_consumer_of_another_name_was_given_is_taken_over(
+    database: Database, keys: Keys, stream: PlanStream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await stream.ensure_group()
+    await fill(database, keys, 3)
+    await database.client.xreadgroup(GROUP, "somebody", {keys.plans: ">"}, count=2)
+    await delivered(stream)
+    assert [one.stream_id for one in await stream.pending()] == ["3-0"]
+    monkeypatch.setattr("quantum_trader.stores.plan_stream.FOREIGN_IDLE_MS", 0)
+    await database.client.xdel(keys.plans, "1-0")
+    taken = await stream.pending()
+    assert [(one.stream_id, bool(one.fields)) for one in taken] == [
+        ("1-0", False),
+        ("2-0", True),
+        ("3-0", True),
+    ]
+    assert all(one.redelivered for one in taken)
+    assert [one.stream_id for one in await stream.pending()] == ["2-0", "3-0"]

@@ -387,7 +387,7 @@ class RedisServer:
             for one, held in known
         ]
 
-    def do_xinfo(self, what: bytes, key: bytes) -> Reply:
+    def do_xinfo(self, what: bytes, key: bytes, name: bytes = b"") -> Reply:
         stream = self.find(key, Stream)
         if stream is None:
             raise ReplyError("ERR no such key")
@@ -396,6 +396,8 @@ class RedisServer:
                 return [self._about_group(stream, name, group) for name, group in stream.groups.items()]
             case b"STREAM":
                 return self._about_stream(stream)
+            case b"CONSUMERS":
+                return self._about_consumers(*self.group(key, name))
             case _:
                 raise NotImplementedError(f"XINFO {what!r}")
 
@@ -407,6 +409,11 @@ class RedisServer:
             *(b"last-delivered-id", format_id(group.last), b"entries-read", group.read),
             *(b"lag", stream.added - read if read is not None else None),
         ]
+
+    @staticmethod
+    def _about_consumers(_: Stream, group: Group) -> Reply:
+        held = [known.consumer for known in group.pending.values()]
+        return [[b"name", one, b"pending", held.count(one)] for one in sorted(group.consumers)]
 
     @staticmethod
     def _about_stream(stream: Stream) -> Reply:
