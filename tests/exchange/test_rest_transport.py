@@ -150,7 +150,7 @@ async def test_an_order_whose_bytes_may_have_left_is_unknown_and_sent_once(
     claimed: Claimed,
 ) -> None:
     server = await wire(treat)
-    exchange = connected(server.url, request_timeout_s=0.4)
+    exchange = connected(server.url, request_timeout_s=1.5)
     assert isinstance(await exchange.exits.reduce_position(exit_order), Unknown)
     assert server.connections == 1
     assert isinstance(await exchange.entry.open_position(claimed), Unknown)

@@ -29,7 +29,7 @@ async def test_a_symbol_without_a_mark_price_does_not_have_all_of_them_read_for_
     prices, now_ms = Prices(), [NOW_MS]
     clock: Any = SimpleNamespace(now_ms=lambda: now_ms[0])
     market = LiveMarket(prices, clock)  # type: ignore[arg-type]
-    positions = Reading(None, NOW_MS + 60_000, "test")
+    positions = Reading(None, NOW_MS, "test")
     rooms: Any = SimpleNamespace(
         clock=clock, market=market, account=SimpleNamespace(trusted_positions=positions)
     )
