@@ -2,8 +2,9 @@
 
 Nothing the exchange says about a position tells it: ``updateTime`` moves with every fill and with
 funding. So the account's own trades are walked backwards from the live amount. The fill before
-which the position was flat (or on the other side) opened it. Where a complete 72 h of trades holds
-no such fill, the position is at least 72 h old.
+which the position was flat (or on the other side) opened it. Those of the last minutes are read
+first, then those of an hour; where a complete 72 h of trades holds no such fill, the position is at
+least 72 h old.
 
 What was found is kept, and later only the trades since then are read. A position that the exchange
 has not touched since needs no read at all. Nothing is stored: a restart asks again.
@@ -21,6 +22,7 @@ from quantum_trader.domain.trading import Leg
 from quantum_trader.exchange.margin_reads import MarginPosition
 
 WINDOW_MS = int(limits.MAX_DURATION_H * 3_600_000)
+NEWEST_MS = (300_000, 3_600_000)
 TRADES_LAG_MS = 600_000
 """For how long after a change of a position its trade may still be missing from the history."""
 SAME_MOMENT_MS = 1_000
@@ -88,7 +90,7 @@ class Openings:
         if known is not None and _is_untouched(known, position):
             return known.opened_ms
         opened_ms = await self._since_known(known, position, now_ms) if known is not None else None
-        return opened_ms if opened_ms is not None else await self._in_full_window(position, now_ms)
+        return opened_ms if opened_ms is not None else await self._in_window(position, now_ms)
 
     async def _since_known(self, known: Opening, position: MarginPosition, now_ms: int) -> int | None:
         """Judge by the trades since the last look; None where they do not tell."""
@@ -101,13 +103,17 @@ class Openings:
             return self._keep(position, walk.opened_ms)
         return self._keep(position, known.opened_ms) if walk.amount_before == known.amount else None
 
-    async def _in_full_window(self, position: MarginPosition, now_ms: int) -> int | None:
-        since_ms = now_ms - WINDOW_MS
-        trades = await self._trades(position.leg, since_ms)
-        if not is_settled(position, trades, now_ms):
-            return None
-        walk = walk_back(position.amount, trades)
-        return self._keep(position, walk.opened_ms if walk.opened_ms is not None else since_ms)
+    async def _in_window(self, position: MarginPosition, now_ms: int) -> int | None:
+        """Judge by the newest trades that hold the opening: an account may have made thousands in 72 h."""
+        for window_ms in (*NEWEST_MS, WINDOW_MS):
+            since_ms = now_ms - window_ms
+            if window_ms != WINDOW_MS and position.update_time_ms < since_ms:
+                continue
+            trades = await self._trades(position.leg, since_ms)
+            settled, walk = is_settled(position, trades, now_ms), walk_back(position.amount, trades)
+            if settled and walk.opened_ms is not None:
+                return self._keep(position, walk.opened_ms)
+        return self._keep(position, since_ms) if settled else None
 
     async def _trades(self, leg: Leg, since_ms: int) -> list[AccountTrade]:
         return [trade for trade in await self._read_trades(leg.symbol, since_ms) if trade.leg == leg]

@@ -243,7 +243,9 @@ class Consumer:
             for delivery in deliveries:
                 await self._accept(delivery, self.operator)
             if deliveries:
-                await self._clock.sleep(0)  # every plan claims before the next read is written: both cost a call
+                await self._clock.sleep(
+                    0
+                )  # every plan claims before the next read is written: both cost a call
             if self._clock.monotonic_s() >= sweep_s:
                 await self._accept_pending(set(), self.operator)
                 sweep_s = self._clock.monotonic_s() + SWEEP_EVERY_S

@@ -101,6 +101,22 @@ async def test_a_change_without_a_trade_keeps_the_age_and_counts_as_settled_afte
     assert await openings.opened_ms(funded, NOW_MS + TRADES_LAG_MS + 1) == hours_ago(30)
 
 
+@pytest.mark.parametrize(("minutes", "reads"), [(2, [5]), (40, [60]), (500, [72 * 60])])
+async def test_no_more_trades_are_read_than_reach_back_to_the_opening(minutes: int, reads: list[int]) -> None:
+    at_ms = NOW_MS - minutes * 60_000
+    older = [trade(number, quantity, hours_ago(60)) for number, quantity in enumerate(("3", "-3"))]
+    trades = Trades(*older, trade(9, "1", at_ms))
+    assert await Openings(trades).opened_ms(position(updated_ms=at_ms), NOW_MS) == at_ms
+    assert [(NOW_MS - since_ms) // 60_000 for since_ms in trades.reads] == reads
+
+
+async def test_an_opening_before_the_newest_trades_is_looked_for_in_all_of_them() -> None:
+    trades = Trades(trade(1, "4", hours_ago(30)), trade(2, "1", NOW_MS - 60_000))
+    held = position(amount="5", updated_ms=NOW_MS - 60_000)
+    assert await Openings(trades).opened_ms(held, NOW_MS) == hours_ago(30)
+    assert [(NOW_MS - since_ms) // 60_000 for since_ms in trades.reads] == [5, 60, 72 * 60]
+
+
 async def test_an_untouched_position_is_asked_about_once() -> None:
     trades = Trades(trade(1, "1", hours_ago(30)))
     openings = Openings(trades)
