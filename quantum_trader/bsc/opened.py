@@ -105,15 +105,16 @@ class Openings:
 
     async def _in_window(self, position: MarginPosition, now_ms: int) -> int | None:
         """Judge by the newest trades that hold the opening: an account may have made thousands in 72 h."""
-        for window_ms in (*NEWEST_MS, WINDOW_MS):
-            since_ms = now_ms - window_ms
-            if window_ms != WINDOW_MS and position.update_time_ms < since_ms:
-                continue
-            trades = await self._trades(position.leg, since_ms)
-            settled, walk = is_settled(position, trades, now_ms), walk_back(position.amount, trades)
-            if settled and walk.opened_ms is not None:
-                return self._keep(position, walk.opened_ms)
-        return self._keep(position, since_ms) if settled else None
+        changed_ms = position.update_time_ms - SAME_MOMENT_MS
+        holding = [window_ms for window_ms in NEWEST_MS if now_ms - window_ms <= changed_ms]
+        for window_ms in (*holding, WINDOW_MS):
+            trades = await self._trades(position.leg, now_ms - window_ms)
+            if not is_settled(position, trades, now_ms):
+                return None  # older trades do not change that
+            opened_ms = walk_back(position.amount, trades).opened_ms
+            if opened_ms is not None:
+                return self._keep(position, opened_ms)
+        return self._keep(position, now_ms - WINDOW_MS)
 
     async def _trades(self, leg: Leg, since_ms: int) -> list[AccountTrade]:
         return [trade for trade in await self._read_trades(leg.symbol, since_ms) if trade.leg == leg]

@@ -110,6 +110,13 @@ async def test_no_more_trades_are_read_than_reach_back_to_the_opening(minutes: i
     assert [(NOW_MS - since_ms) // 60_000 for since_ms in trades.reads] == reads
 
 
+async def test_a_history_that_does_not_fit_the_position_is_not_read_any_further() -> None:
+    trades = Trades(trade(1, "1", hours_ago(2)), trade(2, "1", NOW_MS - 10_000))
+    held = position(amount="1", updated_ms=NOW_MS - 60_000)
+    assert await Openings(trades).opened_ms(held, NOW_MS) is None
+    assert [(NOW_MS - since_ms) // 60_000 for since_ms in trades.reads] == [5]
+
+
 async def test_an_opening_before_the_newest_trades_is_looked_for_in_all_of_them() -> None:
     trades = Trades(trade(1, "4", hours_ago(30)), trade(2, "1", NOW_MS - 60_000))
     held = position(amount="5", updated_ms=NOW_MS - 60_000)
