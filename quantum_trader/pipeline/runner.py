@@ -16,6 +16,7 @@ import structlog
 
 from quantum_trader.domain.case import Case
 from quantum_trader.domain.clock import Clock
+from quantum_trader.domain.facts import PlanHistory
 from quantum_trader.domain.order import OrderState
 from quantum_trader.domain.plan import Plan
 from quantum_trader.domain.reasons import Reason
@@ -36,6 +37,8 @@ from quantum_trader.pipeline.rules import RulesInForce
 from quantum_trader.stores.connection import RedisError
 from quantum_trader.stores.operator_state import OperatorState
 from quantum_trader.stores.settlement import PARKED, NotSettled
+
+ENDED_BEFORE = "it had ended without an order at the exchange before Redis lost its result"
 
 log = structlog.get_logger()
 
@@ -132,6 +135,7 @@ class PlanRunner:
 
         Without an answer the history stays unknown: an open is blocked, an exit goes on after 5 s. Not one
         that had its result before Redis lost it: it has closed what it was to, and nobody waits behind it.
+        Where the exchange has no order of such a plan it ends without one: what is held now came later.
         """
         plan = delivery.plan
         if not delivery.redelivered or not self._rules.sends_orders:
@@ -141,6 +145,8 @@ class PlanRunner:
             return await self._adopted(delivery, delivery.delivered_ms + BLIND_EXIT_AFTER_S * 1000)
         lane.release()
         known = await self._adopted(delivery, math.inf)
+        if known is None and delivery.history == PlanHistory():
+            return Ending(Ended.FAILED, Reason.NOT_PLACED.value, error=ENDED_BEFORE)
         if known is None:
             await lane.take()
         return known

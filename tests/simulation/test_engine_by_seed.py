@@ -40,6 +40,7 @@ BROKE_ONCE = (
     160915,
     161190,
     161203,
+    180292,
 )
 QUICKLY_FOUND = ("resend_on_timeout", "new_is_filled", "claim_kept", "settled_twice", "rate_counted_late")
 
