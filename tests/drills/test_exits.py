@@ -176,6 +176,17 @@ async def test_an_exit_that_is_refused_before_any_read_is_not_told_as_flat(agele
     assert (result["decision"], result["reason"]) == ("REJECTED", "exchange_rejected")
 
 
+async def last_told_as_filled(running: House, plan_id: str, quantity: str) -> dict[str, str]:
+    """Return the newest result, which is that of ``plan_id``, filled with ``quantity``."""
+    told = (await running.results())[-1]
+    assert (told["plan_id"], told["decision"], Decimal(told["filled_qty"])) == (
+        plan_id,
+        "FILLED",
+        Decimal(quantity),
+    )
+    return told
+
+
 async def redelivered_while_orders_cannot_be_asked_for(
     running: House, plan_id: str
 ) -> tuple[asyncio.Task[Any], Any]:
@@ -207,12 +218,7 @@ async def test_inc_17_a_redelivered_exit_that_went_out_unchecked_tells_of_its_fo
     await until(sent, 30, "the exit that goes out unchecked")
     running.venue.faults.clear()
     await again
-    told = (await running.results())[-1]
-    assert (told["plan_id"], told["decision"], Decimal(told["filled_qty"])) == (
-        "twice",
-        "FILLED",
-        Decimal("43.7"),
-    )
+    told = await last_told_as_filled(running, "twice", "43.7")
     names = [order["client_order_id"] for order in trace_of(told)["orders"]]
     assert names == [client_order_id("twice", 0), client_order_id("twice", 1)]
 
@@ -229,12 +235,7 @@ async def test_inc_17_a_redelivered_exit_that_had_its_result_waits_for_the_excha
     assert [order["newClientOrderId"] for order in wire.orders] == [other["client_order_id"]]
     running.venue.faults.clear()
     await again
-    told = (await running.results())[-1]
-    assert (told["plan_id"], told["decision"], Decimal(told["filled_qty"])) == (
-        "twice",
-        "FILLED",
-        Decimal(25),
-    )
+    await last_told_as_filled(running, "twice", "25")
     assert len(wire.orders) == 1
 
 
