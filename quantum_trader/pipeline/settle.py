@@ -31,7 +31,8 @@ from quantum_trader.pipeline.lanes import SymbolLanes
 from quantum_trader.pipeline.results import Ending, permit_p32, permit_p33, result_of, result_of_refused
 from quantum_trader.pipeline.rules import RulesInForce
 from quantum_trader.positions.ledger import LedgerEntry
-from quantum_trader.stores.claims import claim_json
+from quantum_trader.positions.live import SizedBy
+from quantum_trader.stores.claims import StoredOrder, claim_json
 from quantum_trader.stores.codec import encode, encode_text
 from quantum_trader.stores.connection import RedisError
 from quantum_trader.stores.keys import Keys
@@ -138,9 +139,7 @@ class Settler:
         )
         outcome = await self._write(settlement)
         epoch = outcome.epoch if isinstance(outcome, Settled) else await self._epoch_after_all(outcome)
-        sized = grant.record.order
-        before = {sized.client_order_id: sized.position_amt} if sized.position_amt is not None else {}
-        self._rooms.account.take_over(orders, mark, epoch if opened else 0, before)
+        self._rooms.account.take_over(orders, mark, epoch if opened else 0, _sized_by(grant.record.order))
         if fate is not None and not fate.bytes_sent:
             self._rooms.book.return_rate_token(plan.symbol, plan.plan_id)
         self._take_over(grant, orders, entry, exposure if opened else None, epoch)
@@ -310,6 +309,12 @@ class Settler:
                 ttl_s=failure.safe_mode_s,
             )
         return None
+
+
+def _sized_by(order: StoredOrder) -> dict[str, SizedBy]:
+    if order.position_amt is None:
+        return {}
+    return {order.client_order_id: SizedBy(order.position_amt, order.timestamp_ms)}
 
 
 def _floor_of(outcome: Settled | NotSettled) -> str:

@@ -7,6 +7,7 @@ settled opens a reading is sure to contain.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -25,9 +26,20 @@ from quantum_trader.exchange.ports import AccountReads
 SOURCE = "exchange"
 READS_LAG_S = 2  # for so long after a fill of ours a read may still answer without it
 CLOCK_DOUBT_MS = 1000  # by how much our idea of the exchange's time may be off
-_NOTHING: Mapping[str, Decimal] = MappingProxyType({})
+FILLS_KEPT = 32  # a leg: as many as may come between the sizing of an order and its settlement
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class SizedBy:
+    """The signed amount (base asset) of its leg that an order was sized by, and when (exchange's ms)."""
+
+    amount: Decimal
+    at_ms: int
+
+
+_NOTHING: Mapping[str, SizedBy] = MappingProxyType({})
 
 
 class LiveAccount:
@@ -44,6 +56,7 @@ class LiveAccount:
         self.reads_answered = 0
         self._last_mark_of: dict[Leg, int] = {}
         self._filled: dict[Leg, _Filled] = {}
+        self._fills: dict[Leg, deque[OrderState]] = {}
         self._kept: frozenset[Leg] = frozenset()  # what the reading in use has of them is from before it
         self.shown: Positions | None = None
         """What the last read itself said, whether it lags behind our own fills or not."""
@@ -90,11 +103,11 @@ class LiveAccount:
         return mark
 
     def take_over(
-        self, orders: Iterable[OrderState], mark: int, epoch: int, before: Mapping[str, Decimal] = _NOTHING
+        self, orders: Iterable[OrderState], mark: int, epoch: int, sized: Mapping[str, SizedBy] = _NOTHING
     ) -> None:
         """Take over final orders of ours that were settled in ``epoch``: those that no reading shows.
 
-        ``before`` gives, by client order id, the signed amount (base asset) that an order was sized by.
+        ``sized`` gives, by client order id, what an order was sized by.
         """
         self.positions_epoch = max(self.positions_epoch, epoch)
         believed_until_s = self._clock.monotonic_s() + READS_LAG_S
@@ -102,10 +115,11 @@ class LiveAccount:
             if not self._shows_though_in_doubt(order) and (
                 self._read_number <= mark or self._was_kept_without(order) or (epoch and self._lacks(order))
             ):
-                self._apply_fill(order, mark, before.get(order.client_order_id))
+                self._apply_fill(order, mark, sized.get(order.client_order_id))
             known = self._filled.get(order.leg)
             if known is None or known.at_ms <= order.update_time_ms:
                 self._filled[order.leg] = _Filled(order.update_time_ms, believed_until_s)
+            self._fills.setdefault(order.leg, deque(maxlen=FILLS_KEPT)).append(order)
 
     def _shows_though_in_doubt(self, order: OrderState) -> bool:
         """Whether a reading that may hold the fill, and could not be made again, is from after it.
@@ -132,13 +146,25 @@ class LiveAccount:
         held = self.positions.value.get(order.leg) if self.positions is not None else None
         return order.leg in self._kept and held is not None and held.update_time_ms < order.update_time_ms
 
-    def _holds_part_of(self, order: OrderState, change: Decimal) -> bool:
-        """Whether a leg that is kept from an older reading has a part of the order's fills already.
+    def _amount_where_part_is_held(self, order: OrderState, held: Position, sized: SizedBy) -> Decimal | None:
+        """Return what is left after ``order`` where a leg kept from an older reading has a part of its fills.
 
-        ``change`` is what it differs by from what was held before the order.
+        None where it has none of them, or all.
         """
-        moved = change * order.side.sign
-        return order.leg in self._kept and 0 < moved < order.executed_quantity
+        if order.leg not in self._kept:
+            return None
+        before, fill = sized.amount + self._filled_beside(order, sized.at_ms), _signed_fill(order)
+        moved = (held.amount - before) * order.side.sign
+        return before + fill if 0 < moved < order.executed_quantity else None
+
+    def _filled_beside(self, order: OrderState, since_ms: int) -> Decimal:
+        """Return what other orders of ours, settled already, have moved its leg by since (signed)."""
+        others = [
+            each
+            for each in self._fills.get(order.leg, ())
+            if each.client_order_id != order.client_order_id and each.update_time_ms >= since_ms
+        ]
+        return sum(map(_signed_fill, others), Decimal(0))
 
     def _lacks(self, opened: OrderState) -> bool:
         """Whether the last reading answered from before ``opened`` was filled: it does not know its leg.
@@ -153,14 +179,15 @@ class LiveAccount:
         closed_since = newest is not None and newest.at_ms >= sent_ms
         return not closed_since and not self._was_asked_long_after(opened)
 
-    def _apply_fill(self, order: OrderState, mark: int, before: Decimal | None) -> None:
+    def _apply_fill(self, order: OrderState, mark: int, sized: SizedBy | None) -> None:
         self._last_mark_of[order.leg] = mark
         if self.positions is None:
             return
         held = self.positions.value.get(order.leg)
         after = _after_fill(held, order)
-        if held is not None and before is not None and self._holds_part_of(order, held.amount - before):
-            after = replace(after, amount=before + order.side.sign * order.executed_quantity)
+        if held is not None and sized is not None:
+            known = self._amount_where_part_is_held(order, held, sized)
+            after = after if known is None else replace(after, amount=known)
         positions = self.positions.value.with_leg(after)
         self.positions = Reading(positions, self.positions.read_at_ms, SOURCE)
 
@@ -224,9 +251,13 @@ def _is_long_after(asked_at_ms: float, filled_at_ms: int) -> bool:
     return asked_at_ms > filled_at_ms + READS_LAG_S * 1000 + CLOCK_DOUBT_MS
 
 
+def _signed_fill(order: OrderState) -> Decimal:
+    return order.side.sign * order.executed_quantity
+
+
 def _after_fill(held: Position | None, order: OrderState) -> Position:
     before = held.amount if held is not None else Decimal(0)
-    after = _on_its_side(order.leg, before + order.side.sign * order.executed_quantity)
+    after = _on_its_side(order.leg, before + _signed_fill(order))
     fill_price = order.avg_price or (held.entry_price if held is not None else Decimal(0))
     return Position(
         leg=order.leg,

@@ -12,7 +12,7 @@ from support.cases import NOW_MS, SYMBOL, leg, position, positions
 from quantum_trader.domain.order import OrderState, OrderStatus
 from quantum_trader.domain.trading import Positions, Side
 from quantum_trader.exchange.errors import ExchangeError
-from quantum_trader.positions.live import LiveAccount
+from quantum_trader.positions.live import LiveAccount, SizedBy
 
 
 class SetClock:
@@ -282,8 +282,28 @@ async def test_a_fill_of_which_a_kept_reading_shows_a_part_is_not_counted_twice(
     await live.refresh_positions()
     order = replace(sold(executed), update_time_ms=NOW_MS + 210)
     mark = await live.mark_settlement(before)
-    live.take_over([order], mark, 0, {order.client_order_id: Decimal("0.6")})
+    live.take_over([order], mark, 0, {order.client_order_id: SizedBy(Decimal("0.6"), NOW_MS + 120)})
     assert amount_of(live) == Decimal(left)
+
+
+async def test_another_exit_between_two_parts_of_a_fill_is_not_undone_when_that_is_settled(
+    account: tuple[LiveAccount, Reads, SetClock],
+) -> None:
+    """A close of 1 fills 0.5, another exit sells 0.2, the close takes the last 0.3: nothing is left."""
+    live, reads, clock = account
+    before, closing = live.reads_answered, replace(sold("0.8"), update_time_ms=NOW_MS + 300)
+    reads.held = positions(replace(position("0.5"), update_time_ms=NOW_MS + 50))
+    await live.refresh_positions()
+    clock.at_ms = NOW_MS + 150
+    between = replace(sold("0.2"), order_id=8, client_order_id="qt-8", update_time_ms=NOW_MS + 100)
+    mark = await live.mark_settlement(live.reads_answered)
+    live.take_over([between], mark, 0, {"qt-8": SizedBy(Decimal("0.5"), NOW_MS + 90)})
+    reads.held = positions()
+    clock.at_ms = NOW_MS + 400
+    await live.refresh_positions()
+    mark = await live.mark_settlement(before)
+    live.take_over([closing], mark, 0, {closing.client_order_id: SizedBy(Decimal(1), NOW_MS + 10)})
+    assert amount_of(live) == 0
 
 
 async def test_a_fill_that_one_reading_showed_is_not_undone_by_a_later_one_from_before_it(

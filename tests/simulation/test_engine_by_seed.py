@@ -41,6 +41,7 @@ BROKE_ONCE = (
     161190,
     161203,
     180292,
+    180345,
 )
 QUICKLY_FOUND = ("resend_on_timeout", "new_is_filled", "claim_kept", "settled_twice", "rate_counted_late")
 
