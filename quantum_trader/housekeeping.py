@@ -34,6 +34,7 @@ ACCOUNT_BLIND_EVERY_S = 2.0
 MARKS_EVERY_S = 2.0
 POSITION_MODE_EVERY_S = 10.0
 LEVERAGES_EVERY_S = 60.0
+LEVERAGES_LOOK_S = 1.0
 RULES_EVERY_S = 3600.0
 KLINES_EVERY_S = 300.0
 CLOCK_EVERY_S = 600.0
@@ -58,6 +59,7 @@ class Housekeeping:
         self._loop_lag = LoopLag(clock)
         self._stops = StopStore(joined.database, self._keys)
         self._kill_told: str | None = None
+        self._leverages_due_s = 0.0
         self.latest: dict[str, Any] | None = None
         """The newest status, at most a second old while Redis answers."""
 
@@ -79,7 +81,7 @@ class Housekeeping:
             Chore("account", ACCOUNT_BLIND_EVERY_S, self._refresh_account),
             Chore("marks", MARKS_EVERY_S, self._refresh_marks),
             Chore("position mode", POSITION_MODE_EVERY_S, self._check_position_mode),
-            Chore("leverages", LEVERAGES_EVERY_S, rooms.account.refresh_leverages),
+            Chore("leverages", LEVERAGES_LOOK_S, self._refresh_leverages),
             Chore("rules", RULES_EVERY_S, rooms.market.refresh_rules),
             Chore("klines", KLINES_EVERY_S, self.refresh_klines),
             Chore("clock", CLOCK_EVERY_S, self._measure_clock),
@@ -133,6 +135,12 @@ class Housekeeping:
         account = self._joined.rooms.account
         if not self._may_wait(account.account, ACCOUNT_EVERY_S):
             await account.refresh_account()
+
+    async def _refresh_leverages(self) -> None:
+        account = self._joined.rooms.account
+        if account.leverages_are_in_doubt or self._clock.monotonic_s() >= self._leverages_due_s:
+            await account.refresh_leverages()
+            self._leverages_due_s = self._clock.monotonic_s() + LEVERAGES_EVERY_S
 
     async def _refresh_marks(self) -> None:
         if not self._joined.streams.market_is_live:

@@ -7,13 +7,15 @@ reply to the same order, and names some legs only. So:
 
 - what an event says of an **order** goes to whoever follows that order (``OrderNews``), and from there
   into the one settlement of its plan, as a reply or a query would;
-- that **positions, wallet or leverage** have changed is a reason to read them, account-wide, now.
+- that **positions or wallet** have changed is a reason to read them, account-wide, now.
   Reads are shared and at least a second apart. An event that comes while a read is under way leads to
   one that begins after it, which is what buffering events behind a snapshot would achieve. Positions of
   symbols or legs that nobody knew are adopted by the same read (INC-69);
 - an **order that is not ours** is acted on at once, and once only, whoever finds it first
   (``ForeignFills``). One that rests leaves no trace in a position, so those that a stream which was down
   may have kept to itself are read, account-wide, when it is back, and now and then while it is not.
+
+A **leverage** that is not as known is forgotten, which stops opens of its symbol, and read within a second.
 
 A plan that is judged meanwhile does not judge by what is known to be out of date: a change that is
 not of an order of ours in flight puts the positions in doubt, and whoever needs them reads them first.
@@ -64,7 +66,6 @@ class Wanted(Enum):
 
     POSITIONS = auto()
     ACCOUNT = auto()
-    LEVERAGES = auto()
     RESTING_ORDERS = auto()
 
 
@@ -107,20 +108,20 @@ class AccountNews:
         if isinstance(event, OrderUpdate):
             self._take_order(event.order)
         elif isinstance(event, LeverageUpdate):
-            self._want(frozenset({Wanted.LEVERAGES}))
+            self._take_leverage(event)
         elif isinstance(event, AccountUpdate):
             self._take_account(event)
         elif isinstance(event, MarginCall):
             log.error("margin_call", legs=[leg.key for leg in event.legs], cure="reduce, or add margin")
             self._want(MONEY)
         else:
-            self._want(frozenset(Wanted))
+            self._want_all()
 
     def on_live(self) -> None:
         """The stream has become live: what happened before it did has to be read."""
         self._rooms.order_news.restart()
         self._rooms.order_news.is_live = True
-        self._want(frozenset(Wanted))
+        self._want_all()
 
     def on_dead(self) -> None:
         """The stream is down: nothing is heard any more, and reads go on alone."""
@@ -148,6 +149,14 @@ class AccountNews:
             self._rooms.account.doubt()
         self._changed_symbols |= symbols
         self._want(MONEY)
+
+    def _take_leverage(self, event: LeverageUpdate) -> None:
+        if self._rooms.account.leverages.get(event.symbol) != event.leverage:
+            self._rooms.account.forget_leverage(event.symbol)
+
+    def _want_all(self) -> None:
+        self._rooms.account.doubt_leverages()
+        self._want(frozenset(Wanted))
 
     def _want(self, wanted: frozenset[Wanted]) -> None:
         self._wanted |= wanted
@@ -184,8 +193,6 @@ class AccountNews:
 
     async def _read(self) -> None:
         wanted, self._wanted = self._wanted, set()
-        if Wanted.LEVERAGES in wanted:
-            await self._rooms.account.refresh_leverages()
         if Wanted.POSITIONS in wanted:
             await self._rooms.account.refresh_positions()
             await self._reconciler.reconcile()

@@ -106,8 +106,9 @@ class OpenSender:
             await self._entry.set_leverage(symbol, wanted)
         except ExchangeError as failed:
             self._rooms.keys.change_failed(failed)
+            self._rooms.account.forget_leverage(symbol)  # it may have been set all the same
             return _leverage_not_set(str(failed))
-        self._rooms.account.leverages = {**self._rooms.account.leverages, symbol: wanted}
+        self._rooms.account.know_leverage(symbol, wanted)
         return None
 
 

@@ -65,6 +65,8 @@ class LiveAccount:
         self.positions: Reading[Positions] | None = None
         self.account: Reading[Account] | None = None
         self.leverages: Mapping[str, int] = {}
+        self._leverage_doubts = 1
+        self._leverage_doubts_settled = 0
         self.positions_epoch = 0
         self.account_epoch = 0
         self.refresh_positions = SharedRead(self._read_positions).fresh
@@ -81,8 +83,29 @@ class LiveAccount:
         self._doubts += 1
 
     def forget(self) -> None:
-        """Have positions and balances read anew before anything is judged: another engine has traded."""
+        """Have all of it read anew before anything is judged by it: another engine has traded."""
         self.positions = self.account = None
+        self.leverages = {}
+        self.doubt_leverages()
+
+    @property
+    def leverages_are_in_doubt(self) -> bool:
+        """Whether a leverage may have changed since they were read."""
+        return self._leverage_doubts != self._leverage_doubts_settled
+
+    def doubt_leverages(self) -> None:
+        """Have the leverages read anew, soon: they may have changed."""
+        self._leverage_doubts += 1
+
+    def know_leverage(self, symbol: str, leverage: int) -> None:
+        """Take over the leverage that the exchange has confirmed; a read under way may be from before it."""
+        self.leverages = {**self.leverages, symbol: leverage}
+        self.doubt_leverages()
+
+    def forget_leverage(self, symbol: str) -> None:
+        """Have nothing judged by the symbol's leverage until it is read: it has changed, or may have."""
+        self.leverages = {known: times for known, times in self.leverages.items() if known != symbol}
+        self.doubt_leverages()
 
     async def mark_settlement(self, reads_answered: int) -> int:
         """Return a mark: readings that began after it hold the fills of orders that are final now.
@@ -235,7 +258,10 @@ class LiveAccount:
         self.account_epoch = max(self.account_epoch, epoch)
 
     async def _read_leverages(self) -> None:
-        self.leverages = await self._reads.leverages()
+        doubts = self._leverage_doubts
+        leverages = await self._reads.leverages()
+        if doubts == self._leverage_doubts:
+            self.leverages, self._leverage_doubts_settled = leverages, doubts
 
 
 @dataclass(frozen=True, slots=True)

@@ -265,12 +265,26 @@ async def test_leverage_is_set_before_the_order_while_flat(running: House) -> No
     assert rows[0]["leverage"] == 5
 
 
-async def test_without_the_leverage_there_is_no_order(running: House) -> None:
+@pytest.mark.parametrize(
+    ("fault", "leverage"),
+    [
+        pytest.param(FaultKind.STATUS_BEFORE, 20, id="it was not set"),
+        pytest.param(FaultKind.STATUS_AFTER, 5, id="it was set all the same"),
+    ],
+)
+async def test_without_the_leverage_there_is_no_order_and_it_is_read_before_the_next(
+    running: House, fault: FaultKind, leverage: int
+) -> None:
     wire = running.watch()
-    running.fault(FaultKind.STATUS_BEFORE, path="/fapi/v1/leverage", preset="500_unknown")
+
+    async def is_read() -> bool:
+        return running.app._joined.rooms.account.leverages.get("XRPUSDT") == leverage  # type: ignore[union-attr]
+
+    running.fault(fault, path="/fapi/v1/leverage", preset="500_unknown")
     result = await running.open("XRPUSDT", leverage="5")
     assert (result["decision"], result["reason"]) == ("FAILED", "leverage_not_set")
     assert wire.orders == []
+    await until(is_read, 10, "the leverage")
     assert (await running.open("XRPUSDT"))["decision"] == "FILLED"
 
 

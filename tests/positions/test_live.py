@@ -35,6 +35,12 @@ class Reads:
         self.may_answer = asyncio.Event()
         self.may_answer.set()
         self.fails = False
+        self.leverage = 20
+
+    async def leverages(self) -> dict[str, int]:
+        asked = self.leverage
+        await self.may_answer.wait()
+        return {SYMBOL: asked}
 
     async def positions(self) -> Positions:
         await self.may_answer.wait()
@@ -353,3 +359,30 @@ async def test_a_fill_that_a_reading_had_already_never_turns_a_hedge_leg_round(
     live.take_over([replace(sold("0.4"), leg=long)], await live.mark_settlement(live.reads_answered), epoch=0)
     assert live.positions is not None
     assert live.positions.value.amount(long) == 0
+
+
+async def test_a_read_of_before_a_leverage_was_set_does_not_bring_the_former_one_back(
+    account: tuple[LiveAccount, Reads, SetClock],
+) -> None:
+    live, reads, _ = account
+    reads.may_answer.clear()
+    asked = asyncio.create_task(live.refresh_leverages())
+    await asyncio.sleep(0)
+    reads.leverage = 5
+    live.know_leverage(SYMBOL, 5)
+    reads.may_answer.set()
+    await asked
+    assert live.leverages == {SYMBOL: 5}
+    assert live.leverages_are_in_doubt
+    await live.refresh_leverages()
+    assert not live.leverages_are_in_doubt
+
+
+async def test_another_engine_that_has_traded_leaves_no_leverage_known(
+    account: tuple[LiveAccount, Reads, SetClock],
+) -> None:
+    live, _, _ = account
+    await live.refresh_leverages()
+    live.forget()
+    assert live.leverages == {}
+    assert live.leverages_are_in_doubt

@@ -42,6 +42,7 @@ BROKE_ONCE = (
     161203,
     180292,
     180345,
+    190017,
 )
 QUICKLY_FOUND = ("resend_on_timeout", "new_is_filled", "claim_kept", "settled_twice", "rate_counted_late")
 
