@@ -205,8 +205,13 @@ class Checks:
             self._check_asked(plan_id, plan, record)
 
     def _check_asked(self, plan_id: str, plan: PlanSeen, record: dict[str, Any]) -> None:
-        """An exit asks for no more than its words do, of the position as a reading may show it."""
+        """An exit asks for no more than its words do, of the position as a reading may show it.
+
+        Where somebody else has traded, a reading of before it and a fill of ours make a size that never was.
+        """
         leg = Leg(record["order"]["symbol"], PositionSide(record["order"]["position_side"]))
+        if self._is_disturbed(leg.symbol):
+            return
         since_ms = self._now_ms() - SLACK_POSITIONS_MS - self.skew_ms_max
         sizes = [abs(amount) for until_ms, amount in self._before[leg] if until_ms > since_ms]
         most = most_asked(plan.copies, max([*sizes, abs(self.amounts[leg])]))
