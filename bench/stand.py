@@ -34,6 +34,7 @@ KEY, SECRET = "bench-key", "bench-secret"
 BALANCE_USDT = Decimal(1_000_000_000)
 NOTIONAL_USDT = Decimal(60)
 START_S = 20
+NEVER_OUTDATED_MS = 4_000_000_000_000
 KLINES = {"interval": "1h", "limit": 101}
 
 
@@ -119,6 +120,8 @@ def write_bodies(folder: Path, symbol_count: int) -> list[Symbol]:
         "/fapi/v1/positionSide/dual",
     ):
         bodies[path] = venue.get(path, signed=True)
+    for asset in bodies["/fapi/v3/account"]["assets"]:
+        asset["updateTime"] = NEVER_OUTDATED_MS  # a real reply would show every fill before it
     bodies["/fapi/v1/listenKey"] = {"listenKey": "bench"}
     manifest = []
     for number, (path, body) in enumerate(bodies.items()):

@@ -94,6 +94,7 @@ class Joiner:
     async def join(self, account: str, lease: Lease, exchange_url: str) -> Joined:
         """Restore what a former life left, and put every part in its place."""
         database, exchange = self._database, self._exchange
+        lease.another_led = False  # all that stands in memory is read from here on
         rooms = await self._rooms(lease)
         is_first_life = not (rooms.sent_orders_ms or rooms.mirror.unsettled or rooms.mirror.floor)
         lease_key = self._keys.lease(account)
@@ -210,7 +211,7 @@ class Joiner:
                 rooms.book.hold_exit(record.plan_id, record.order.leg.symbol)
         for symbol, plan_id, claimed_ms in await claims.rates():
             rooms.book.count_rate(symbol, plan_id, claimed_ms)
-        rooms.account.positions_epoch = rooms.account.account_epoch = await claims.epoch()
+        rooms.account.expect(await claims.epoch())
 
     async def _reload(self, rooms: Rooms, claims: ClaimStore, stream: PlanStream) -> None:
         """Restore memory anew after another engine has led: what it filled is in no reading of ours yet."""

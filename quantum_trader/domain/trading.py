@@ -172,6 +172,8 @@ class Account:
     wallet_balance: Decimal
     initial_margin: Decimal
     maintenance_margin: Decimal
+    changed_ms: int = 0
+    """When a position or an asset in it last changed (exchange's ms): what was filled by then is in it."""
 
     def freed_of(self, margin: Decimal) -> Account:
         """Return the balances as they would be with ``margin`` (initial margin, USDT) released."""

@@ -77,13 +77,15 @@ class BinanceAccount:
 
     async def account(self) -> Account:
         """Balances and margin, in USDT. Raises ``ExchangeError``."""
-        row = Row(str(ACCOUNT), await self._reader.read(ACCOUNT))
+        content = await self._reader.read(ACCOUNT)
+        row = Row(str(ACCOUNT), content)
         return Account(
             available_balance=row.decimal("availableBalance"),
             margin_balance=row.decimal("totalMarginBalance"),
             wallet_balance=row.decimal("totalWalletBalance"),
             initial_margin=row.decimal("totalInitialMargin"),
             maintenance_margin=row.decimal("totalMaintMargin"),
+            changed_ms=_changed_ms(content),
         )
 
     async def account_id(self) -> str:
@@ -170,6 +172,11 @@ def _orders(endpoint: str, content: Any) -> list[OrderState]:
     if not isinstance(content, list):
         raise ReplyUnreadable(endpoint, "body", "is no array")
     return [order_state(endpoint, row) for row in content]
+
+
+def _changed_ms(account: Any) -> int:
+    parts = [*account.get("positions", ()), *account.get("assets", ())]
+    return max((Row(str(ACCOUNT), part).integer("updateTime") for part in parts), default=0)
 
 
 def _position(row: Row) -> Position:

@@ -173,7 +173,7 @@ class ClaimStep:
         plan, intention = decision.plan, decision.intention
         if intention.side is None:
             raise AssertionError(f"plan {plan.plan_id} was allowed without a side")
-        positions = self._rooms.account.positions
+        sized = self._rooms.account.sized_by(intention.leg)
         number = self._first_number(plan.plan_id) if decision.is_exit else 0
         order = StoredOrder(
             leg=intention.leg,
@@ -182,7 +182,8 @@ class ClaimStep:
             client_order_id=client_order_id(plan.plan_id, number),
             number=number,
             timestamp_ms=self._rooms.server_clock.signing_time_ms(),
-            position_amt=positions.value.amount(intention.leg) if positions is not None else None,
+            position_amt=sized.amount if sized is not None else None,
+            position_ms=sized.at_ms if sized is not None else None,
         )
         return PlanRecord(
             plan_id=plan.plan_id,

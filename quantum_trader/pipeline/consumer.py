@@ -73,7 +73,6 @@ class Consumer:
         self._lease = lease
         self._ledger = ledger
         self._reload = reload
-        self._stood_by = False
         self._in_hand: set[str] = set()
         self._copies: dict[str, list[str]] = {}
         self._group_at_start: GroupFound | None = group
@@ -126,7 +125,7 @@ class Consumer:
             return False
         if self.connected:
             log.critical("standing_by", holder=holder, cure="stop one of the two engines")
-        self.connected, self._stood_by = False, True
+        self.connected = False
         await self._clock.sleep(STAND_BY_PAUSE_S)
         return True
 
@@ -139,9 +138,9 @@ class Consumer:
         """
         self._was_lost = False
         await self._lease.renew()
-        if self._stood_by:
+        if self._lease.another_led:
             await self._reload()
-            self._stood_by = False
+            self._lease.another_led = False
         found = self._group_at_start or await self._stream.ensure_group(self._mirror.floor)
         self._group_at_start = None  # what comes after it is new; after a loss of Redis it is looked at anew
         if found.was_created and found.start != "0":
@@ -237,9 +236,11 @@ class Consumer:
         settled just before it is to be taken over all the same.
         """
         sweep_s = self._clock.monotonic_s() + SWEEP_EVERY_S
-        while not self._stopping.is_set() and self._lease.is_held and not self._was_lost:
+        while not self._stopping.is_set() and self._leads and not self._was_lost:
             free = IN_FLIGHT_MAX - self.in_flight
             deliveries, self.operator = await self._stream.read(max(1, min(BATCH_MAX, free)))
+            if self._lease.another_led:
+                return  # what was delivered stays pending, and is taken once memory is of this time
             for delivery in deliveries:
                 await self._accept(delivery, self.operator)
             if deliveries:
@@ -249,6 +250,11 @@ class Consumer:
             if self._clock.monotonic_s() >= sweep_s:
                 await self._accept_pending(set(), self.operator)
                 sweep_s = self._clock.monotonic_s() + SWEEP_EVERY_S
+
+    @property
+    def _leads(self) -> bool:
+        """Whether the lease is ours, and memory is of this time of it."""
+        return self._lease.is_held and not self._lease.another_led
 
     async def _accept(self, delivery: Delivery, operator: OperatorState) -> None:
         if delivery.stream_id in self._in_hand:  # a group made anew delivers it once more

@@ -235,7 +235,8 @@ class ExitSender:
         )
 
     async def _store_next(self, progress: Progress, quantity: Decimal) -> Refusal | None:
-        before, positions = progress.grant.record.order, self._rooms.account.positions
+        before = progress.grant.record.order
+        sized = self._rooms.account.sized_by(before.leg)
         number = before.number + 1
         next_order = StoredOrder(
             leg=before.leg,
@@ -244,7 +245,8 @@ class ExitSender:
             client_order_id=client_order_id(progress.grant.record.plan_id, number),
             timestamp_ms=self._rooms.server_clock.signing_time_ms(),
             number=number,
-            position_amt=positions.value.amount(before.leg) if positions is not None else None,
+            position_amt=sized.amount if sized is not None else None,
+            position_ms=sized.at_ms if sized is not None else None,
         )
         known = progress.grant.record.settled_orders
         settled = dict.fromkeys([*known, *(order.client_order_id for order in progress.orders)])

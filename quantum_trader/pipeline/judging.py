@@ -11,7 +11,7 @@ import structlog
 from quantum_trader.domain.clock import Clock
 from quantum_trader.domain.decision import Decision
 from quantum_trader.domain.evidence import Evidence, Reading
-from quantum_trader.domain.facts import POSITIONS, PlanHistory
+from quantum_trader.domain.facts import LEADER, POSITIONS, PlanHistory
 from quantum_trader.domain.order import OrderState
 from quantum_trader.domain.plan import Plan, PlanSide
 from quantum_trader.domain.reasons import Reason
@@ -248,8 +248,19 @@ class Judge:
         return decision
 
     def _heed_doubt(self, decision: Decision, unread: list[str]) -> Decision:
-        """Refuse an open whose caps were counted over positions that are known to have changed."""
-        if not decision.allowed or decision.is_exit or self._rooms.account.trusted_positions is not None:
+        """Refuse an open whose caps were counted over positions that are known to have changed.
+
+        And one over the memory of a time before another engine led, until that is loaded anew.
+        """
+        if not decision.allowed or decision.is_exit:
+            return decision
+        if self._rooms.lease.another_led:
+            compared = {
+                "fact": LEADER.name,
+                "detail": "another engine has led; what it left is being read",
+            }
+            return decision.refused(POSITION_GATE, Reason.EVIDENCE_MISSING.value, compared)
+        if self._rooms.account.trusted_positions is not None:
             return decision
         detail = "; ".join(["they have changed since they were read", *unread])
         compared = {"fact": POSITIONS.name, "detail": detail}

@@ -27,6 +27,7 @@ from quantum_trader.pipeline.follow import AGREEING_QUERIES_MIN, CLOCK_DOUBT_MS,
 PAUSE_S = 0.1
 AGREEING_PAUSE_S = 0.5
 ASKED_AFTER_EXPIRY_MS = 600_000
+CLOCKS_APART_MS = 60_000  # as far as our clock and Redis' may be from each other
 SAMPLES_MAX = 3
 QUICK_S = 0.002
 
@@ -61,6 +62,14 @@ class LookBack:
     def at_first_sight(self, plan: Plan) -> Seen:
         """Say what ``state_dir`` knows of a plan that was not delivered before."""
         return Seen(history=PlanHistory(prior_order_ms=self._sent_ms(plan)))
+
+    def may_have_order(self, plan: Plan) -> bool:
+        """Whether an order of this id that ``state_dir`` knows may be the plan's own, not one of before it.
+
+        Told from a used id only by the exchange's time of the order, as two clocks stand between them.
+        """
+        sent_ms = self._sent_ms(plan)
+        return sent_ms is not None and sent_ms + CLOCKS_APART_MS >= plan.stream_ms
 
     def is_worth_asking(self, plan: Plan, age_ms_max: int) -> bool:
         """Whether the exchange is asked for a plan that is older than ``age_ms_max`` now."""

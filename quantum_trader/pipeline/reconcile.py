@@ -51,8 +51,8 @@ class Reconciler:
             await self._reconcile()
 
     async def _reconcile(self) -> None:
-        reading = self._rooms.account.positions
-        if reading is None or not self._rooms.lease.is_held:
+        reading, lease = self._rooms.account.positions, self._rooms.lease
+        if reading is None or not lease.is_held or lease.another_led:  # the ledger is of a time before it
             return
         await self._compare_with_stored()
         legs = {*self._rooms.ledger.amounts(), *reading.value}

@@ -138,7 +138,7 @@ class PlanRunner:
         Where the exchange has no order of such a plan it ends without one: what is held now came later.
         """
         plan = delivery.plan
-        if not delivery.redelivered or not self._rules.sends_orders:
+        if not self._has_to_ask(delivery):
             delivery.history = self._steps.look_back.at_first_sight(plan).history
             return None
         if not self._steps.look_back.has_ended(plan):
@@ -151,6 +151,11 @@ class PlanRunner:
             await lane.take()
         return known
 
+    def _has_to_ask(self, delivery: InHand) -> bool:
+        """Whether the exchange is asked for an order of the plan's id, as one may be the plan's own."""
+        may_have_order = delivery.redelivered or self._steps.look_back.may_have_order(delivery.plan)
+        return may_have_order and self._rules.sends_orders
+
     async def _made_sure(self, delivery: InHand, ending: Ending, lane: Lane | None = None) -> Ending:
         """Deny a redelivered plan whose order was sent only once the exchange has said that it has none.
 
@@ -159,7 +164,7 @@ class PlanRunner:
         """
         if ending.fate is not None or delivery.history is not None or not self._rules.sends_orders:
             return ending
-        if not delivery.redelivered or not self._steps.look_back.has_sent(delivery.plan):
+        if not self._steps.look_back.has_sent(delivery.plan):
             return ending
         if lane is not None:
             lane.release()  # whatever else is to happen on the symbol does not wait for the answer
@@ -186,8 +191,7 @@ class PlanRunner:
     async def _end_expired(self, delivery: InHand, expired: Ending, limit_ms: int) -> NotSettled | None:
         """Write that a plan is too old, unless it was redelivered and has its order already."""
         plan = delivery.plan
-        asks = delivery.redelivered and self._rules.sends_orders
-        if asks and self._steps.look_back.is_worth_asking(plan, limit_ms):
+        if self._has_to_ask(delivery) and self._steps.look_back.is_worth_asking(plan, limit_ms):
             patient = self._steps.look_back.has_sent(plan)
             until_ms = math.inf if patient else delivery.delivered_ms + BLIND_EXIT_AFTER_S * 1000
             expired = await self._adopted(delivery, until_ms) or expired

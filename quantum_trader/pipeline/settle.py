@@ -120,7 +120,7 @@ class Settler:
         exposure = self._rooms.book.exposure(plan.plan_id)
         fate = ending.fate
         orders = fate.orders if fate is not None else ()
-        mark = await self._rooms.account.mark_settlement(grant.reads_answered) if orders else 0
+        mark = await self._rooms.account.mark_settlement(grant.reads_answered, orders) if orders else 0
         entry = self._ledger_after(orders, plan)
         opened = exposure is not None and result.executed
         settlement = self._settlement(
@@ -312,9 +312,9 @@ class Settler:
 
 
 def _sized_by(order: StoredOrder) -> dict[str, SizedBy]:
-    if order.position_amt is None:
+    if order.position_amt is None or order.position_ms is None:
         return {}
-    return {order.client_order_id: SizedBy(order.position_amt, order.timestamp_ms)}
+    return {order.client_order_id: SizedBy(order.position_amt, order.position_ms)}
 
 
 def _floor_of(outcome: Settled | NotSettled) -> str:

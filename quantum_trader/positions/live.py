@@ -33,7 +33,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class SizedBy:
-    """The signed amount (base asset) of its leg that an order was sized by, and when (exchange's ms)."""
+    """The signed amount (base asset) that an order was sized by, and since when it stood (exchange's ms)."""
 
     amount: Decimal
     at_ms: int
@@ -57,6 +57,9 @@ class LiveAccount:
         self._last_mark_of: dict[Leg, int] = {}
         self._filled: dict[Leg, _Filled] = {}
         self._fills: dict[Leg, deque[OrderState]] = {}
+        self._times_led_by_others = 0
+        self._awaited: _AwaitedEpoch | None = None
+        self._unseen_opens: list[_SettledOpens] = []
         self._kept: frozenset[Leg] = frozenset()  # what the reading in use has of them is from before it
         self.shown: Positions | None = None
         """What the last read itself said, whether it lags behind our own fills or not."""
@@ -83,10 +86,25 @@ class LiveAccount:
         self._doubts += 1
 
     def forget(self) -> None:
-        """Have all of it read anew before anything is judged by it: another engine has traded."""
+        """Have all of it read anew before anything is judged by it: another engine has traded.
+
+        A read that is under way may be from before its last order, and is made again.
+        """
+        self._times_led_by_others += 1
         self.positions = self.account = None
         self.leverages = {}
         self.doubt_leverages()
+
+    def expect(self, epoch: int) -> None:
+        """Have the opens that were settled up to ``epoch``, not by this engine's memory, counted as claims.
+
+        Until readings were asked for so long after this that they cannot lag behind them.
+        """
+        if not epoch:
+            return
+        now_s = self._clock.monotonic_s()
+        self._await_epoch(epoch, now_s)
+        self._unseen_opens.append(_SettledOpens(self.account_epoch + 1, epoch, None, now_s))
 
     @property
     def leverages_are_in_doubt(self) -> bool:
@@ -107,16 +125,19 @@ class LiveAccount:
         self.leverages = {known: times for known, times in self.leverages.items() if known != symbol}
         self.doubt_leverages()
 
-    async def mark_settlement(self, reads_answered: int) -> int:
-        """Return a mark: readings that began after it hold the fills of orders that are final now.
+    async def mark_settlement(self, reads_answered: int, orders: Iterable[OrderState] = ()) -> int:
+        """Return a mark: readings that began after it hold the fills of ``orders``, which are final now.
 
         One that was answered since ``reads_answered`` (as it was before the order, -1 where that is
         not known) may hold some of those fills, whenever it was asked for: requests overtake each
         other. So may one that is under way and will be answered before they are taken over. They can
         neither be added to it nor left out, so it is read anew first; where that fails, nothing is
-        judged by it any more. Counted, not timed: clocks step.
+        judged by it any more. Counted, not timed: clocks step. The new one may lag behind them as well, and
+        then leaves their legs as they were.
         """
         mark = self._reads_begun
+        for order in _filled(orders):
+            self._note_fill(order)
         if self._is_reading or self.reads_answered != reads_answered:
             try:
                 await self.refresh_positions()
@@ -132,17 +153,47 @@ class LiveAccount:
 
         ``sized`` gives, by client order id, what an order was sized by.
         """
-        self.positions_epoch = max(self.positions_epoch, epoch)
-        believed_until_s = self._clock.monotonic_s() + READS_LAG_S
-        for order in [order for order in orders if order.executed_quantity > 0]:
+        is_sure = self.positions is not None
+        for order in _filled(orders):
             if not self._shows_though_in_doubt(order) and (
                 self._read_number <= mark or self._was_kept_without(order) or (epoch and self._lacks(order))
             ):
                 self._apply_fill(order, mark, sized.get(order.client_order_id))
-            known = self._filled.get(order.leg)
-            if known is None or known.at_ms <= order.update_time_ms:
-                self._filled[order.leg] = _Filled(order.update_time_ms, believed_until_s)
+            elif self._may_lack(order):
+                is_sure = False
+            self._note_fill(order)
             self._fills.setdefault(order.leg, deque(maxlen=FILLS_KEPT)).append(order)
+            if epoch:
+                settled_s = self._clock.monotonic_s()
+                self._unseen_opens.append(_SettledOpens(epoch, epoch, order.update_time_ms, settled_s))
+        if epoch:
+            self._know_epoch(epoch, is_sure=is_sure)
+
+    def _note_fill(self, order: OrderState) -> None:
+        known = self._filled.get(order.leg)
+        if known is None or known.at_ms <= order.update_time_ms:
+            believed_until_s = self._clock.monotonic_s() + READS_LAG_S
+            self._filled[order.leg] = _Filled(order.update_time_ms, believed_until_s)
+
+    def _know_epoch(self, epoch: int, *, is_sure: bool) -> None:
+        """Opens up to ``epoch`` are in memory now, unless one may be missing, or an earlier one is."""
+        if not is_sure:
+            self._await_epoch(epoch, self._clock.monotonic_s())
+        elif self._awaited is not None:
+            self._await_epoch(epoch, self._awaited.since_s)
+        else:
+            self.positions_epoch = max(self.positions_epoch, epoch)
+
+    def _await_epoch(self, epoch: int, since_s: float) -> None:
+        known = self._awaited.epoch if self._awaited is not None else self.positions_epoch
+        self._awaited = _AwaitedEpoch(max(known, epoch), since_s)
+
+    def _epoch_of_read(self, asked_s: float) -> int:
+        """Return up to which epoch positions that are asked for now know all settled opens."""
+        awaited = self._awaited
+        if awaited is not None and asked_s >= awaited.since_s + READS_LAG_S:
+            return max(self.positions_epoch, awaited.epoch)
+        return self.positions_epoch
 
     def _shows_though_in_doubt(self, order: OrderState) -> bool:
         """Whether a reading that may hold the fill, and could not be made again, is from after it.
@@ -159,6 +210,15 @@ class LiveAccount:
     def _was_asked_long_after(self, order: OrderState) -> bool:
         """Whether no lag of reads, and no error of our clock, can hide the order from the last reading."""
         return _is_long_after(self._asked_at_ms, order.update_time_ms)
+
+    def sized_by(self, leg: Leg) -> SizedBy | None:
+        """Return what an order on ``leg`` is sized by now; None before the first reading."""
+        if self.positions is None:
+            return None
+        held = self.positions.value.get(leg)
+        if held is None:
+            return SizedBy(Decimal(0), self._exchange_now_ms())
+        return SizedBy(held.amount, held.update_time_ms)
 
     def outruns_reads(self, leg: Leg) -> bool:
         """Whether ``leg`` is held by our own fills alone: the last read lagged, and may be wrong of it."""
@@ -185,7 +245,7 @@ class LiveAccount:
         others = [
             each
             for each in self._fills.get(order.leg, ())
-            if each.client_order_id != order.client_order_id and each.update_time_ms >= since_ms
+            if each.order_id != order.order_id and each.update_time_ms > since_ms
         ]
         return sum(map(_signed_fill, others), Decimal(0))
 
@@ -195,12 +255,20 @@ class LiveAccount:
         Unless it was asked for long after, or an order of ours was filled there since the open was sent:
         while its outcome was unknown, what it had opened by then may have been closed.
         """
+        return self._may_lack(opened) and not self._was_filled_since(opened)
+
+    def _may_lack(self, opened: OrderState) -> bool:
+        """Whether the leg of ``opened`` is in no reading, and no time has passed that would tell why."""
         if self.positions is None or opened.leg in self.positions.value:
             return False
-        newest = self._filled.get(opened.leg)
+        return not self._was_asked_long_after(opened)
+
+    def _was_filled_since(self, opened: OrderState) -> bool:
         sent_ms = opened.update_time_ms if opened.created_ms is None else opened.created_ms
-        closed_since = newest is not None and newest.at_ms >= sent_ms
-        return not closed_since and not self._was_asked_long_after(opened)
+        return any(
+            each.order_id != opened.order_id and each.update_time_ms >= sent_ms
+            for each in self._fills.get(opened.leg, ())
+        )
 
     def _apply_fill(self, order: OrderState, mark: int, sized: SizedBy | None) -> None:
         self._last_mark_of[order.leg] = mark
@@ -215,17 +283,16 @@ class LiveAccount:
         self.positions = Reading(positions, self.positions.read_at_ms, SOURCE)
 
     async def _read_positions(self) -> None:
-        asked_ms, epoch = self._clock.now_ms(), self.positions_epoch
+        asked_ms, asked_s = self._clock.now_ms(), self._clock.monotonic_s()
+        led_by_others = self._times_led_by_others
         self._reads_begun += 1
-        number, doubts, asked_s = self._reads_begun, self._doubts, self._clock.monotonic_s()
+        number, doubts, epoch = self._reads_begun, self._doubts, self._epoch_of_read(asked_s)
         asked_at_ms = self._exchange_now_ms()
         snapshot = await self._snapshot()
-        newer = {leg for leg, mark in self._last_mark_of.items() if number <= mark}
-        newer |= {
-            leg
-            for leg, filled in self._filled.items()
-            if not _is_long_after(asked_at_ms, filled.at_ms) and self._lags(leg, filled, snapshot, asked_s)
-        }
+        if led_by_others != self._times_led_by_others:
+            await self._read_positions()
+            return
+        newer = self._legs_known_better(snapshot, number, asked_s, asked_at_ms)
         live = {leg: held for leg, held in snapshot.items() if leg not in newer}
         if self.positions is not None:
             live |= {leg: held for leg, held in self.positions.value.items() if leg in newer}
@@ -234,6 +301,23 @@ class LiveAccount:
         self._read_number, self._doubts_settled, self._asked_at_ms = number, doubts, asked_at_ms
         self.reads_answered += 1
         self.positions_epoch = max(self.positions_epoch, epoch)
+        if self._awaited is not None and self._awaited.epoch <= epoch:
+            self._awaited = None
+
+    def _legs_known_better(
+        self, snapshot: Positions, number: int, asked_s: float, asked_at_ms: float
+    ) -> set[Leg]:
+        """Return the legs of which ``snapshot`` may lack a fill of ours that memory has."""
+        newer = {leg for leg, mark in self._last_mark_of.items() if number <= mark}
+        newer |= {
+            leg
+            for leg, filled in self._filled.items()
+            if not _is_long_after(asked_at_ms, filled.at_ms) and self._lags(leg, filled, snapshot, asked_s)
+        }
+        if self.positions is not None or not newer:
+            return newer
+        self.doubt()  # memory has nothing: what the snapshot shows is the best there is, and may be old
+        return set()
 
     async def _snapshot(self) -> Positions:
         self._is_reading = True
@@ -253,9 +337,24 @@ class LiveAccount:
         return is_older and asked_s < filled.believed_until_s
 
     async def _read_account(self) -> None:
-        asked_ms, epoch = self._clock.now_ms(), self.positions_epoch
-        self.account = Reading(await self._reads.account(), asked_ms, SOURCE)
-        self.account_epoch = max(self.account_epoch, epoch)
+        asked_ms, asked_s = self._clock.now_ms(), self._clock.monotonic_s()
+        led_by_others = self._times_led_by_others
+        account = await self._reads.account()
+        if led_by_others != self._times_led_by_others:
+            await self._read_account()
+            return
+        self.account = Reading(account, asked_ms, SOURCE)
+        self._date_account(account.changed_ms, asked_s)
+
+    def _date_account(self, changed_ms: int, asked_s: float) -> None:
+        """Settle up to which epoch balances that were asked for at ``asked_s`` know all settled opens."""
+        if not self._unseen_opens:
+            return
+        newest = max(opened.last_epoch for opened in self._unseen_opens)
+        lacking = [opened for opened in self._unseen_opens if not opened.is_in(changed_ms, asked_s)]
+        known = min(opened.first_epoch for opened in lacking) - 1 if lacking else newest
+        self._unseen_opens = lacking
+        self.account_epoch = max(self.account_epoch, known)
 
     async def _read_leverages(self) -> None:
         doubts = self._leverage_doubts
@@ -270,6 +369,33 @@ class _Filled:
 
     at_ms: int
     believed_until_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class _AwaitedEpoch:
+    """The newest epoch of opens that a reading may lack, and since when that is waited for."""
+
+    epoch: int
+    since_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class _SettledOpens:
+    """Opens that no reading of the balances is known to hold; ``filled_ms`` None: settled elsewhere."""
+
+    first_epoch: int
+    last_epoch: int
+    filled_ms: int | None
+    settled_s: float
+
+    def is_in(self, changed_ms: int, asked_s: float) -> bool:
+        """Whether balances that last changed then, asked for then, hold their fills."""
+        is_shown = self.filled_ms is not None and self.filled_ms <= changed_ms
+        return is_shown or asked_s >= self.settled_s + READS_LAG_S
+
+
+def _filled(orders: Iterable[OrderState]) -> list[OrderState]:
+    return [order for order in orders if order.executed_quantity > 0]
 
 
 def _is_long_after(asked_at_ms: float, filled_at_ms: int) -> bool:

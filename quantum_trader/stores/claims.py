@@ -26,7 +26,8 @@ log = structlog.get_logger()
 class StoredOrder:
     """The exact order that a claimed plan may have sent; quantity in base asset.
 
-    ``position_amt`` is the leg's signed amount as last read before it; None where that is not known.
+    ``position_amt`` is the leg's signed amount as last read before it, which it had since ``position_ms`` by
+    the exchange's clock; None where that is not known.
     """
 
     leg: Leg
@@ -36,6 +37,7 @@ class StoredOrder:
     timestamp_ms: int
     number: int = 0
     position_amt: Decimal | None = None
+    position_ms: int | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ class PlanRecord:
                     "quantity": order.quantity,
                     "number": order.number,
                     "position_amt": order.position_amt,
+                    "position_ms": order.position_ms,
                 },
                 "timestamp_ms": order.timestamp_ms,
                 "token": self.token,
@@ -116,6 +119,7 @@ class PlanRecord:
                 timestamp_ms=raw["timestamp_ms"],
                 number=order["number"],
                 position_amt=_amount(order.get("position_amt")),
+                position_ms=order.get("position_ms"),
             ),
             token=raw["token"],
             config_hash=raw["config_hash"],

@@ -24,6 +24,8 @@ class Lease:
         self._clock = clock
         self._held_until_s = float("-inf")
         self.value = ""
+        self.another_led = False
+        """Whether another engine had the lease since this was last cleared: memory is of a time before it."""
 
     @property
     def token(self) -> int:
@@ -44,9 +46,12 @@ class Lease:
         asked_s = self._clock.monotonic_s()
         mine, standing = await self._database.run("lease", self._names, [self._owner, self.value, TTL_MS])
         if not mine:
-            self._held_until_s = float("-inf")
+            self._held_until_s, self.another_led = float("-inf"), True
             return standing.decode()
+        former = self.token
         self.value = mine.decode()
+        if former and self.token > former + 1:  # each new holder counts one up
+            self.another_led = True
         self._held_until_s = asked_s + TTL_MS / 1000
         return ""
 

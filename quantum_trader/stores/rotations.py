@@ -135,8 +135,14 @@ class RotationStore:
         )
         if state != b"parked" or record is None:
             return None
-        stored = decode(record)
-        return stored["stream_id"], stored["fields"]
+        try:
+            stored = decode(record)
+            return str(stored["stream_id"]), dict(stored["fields"])
+        except (ValueError, KeyError, TypeError) as broken:
+            log.critical(
+                "parked_plan_unreadable", plan_id=plan_id, error=f"{type(broken).__name__}: {broken}"
+            )
+            return None
 
     async def end(self, rotation: Rotation, event: Mapping[str, str]) -> None:
         """Unlock and publish how it ended, in one step."""

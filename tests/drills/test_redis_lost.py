@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 from support.house import NO_STREAMS, House, Wire, engine, exchange, house, until
 
 from quantum_trader.exchange.simulator import FaultKind, FaultRule
+from quantum_trader.positions.sent_orders import SentOrders
 from quantum_trader.stores.codec import encode
 from quantum_trader.stores.connection import Database
 from quantum_trader.stores.keys import GROUP
@@ -115,6 +116,24 @@ async def test_inc_18_a_plan_sent_again_after_flushall_is_known_as_used(running:
     await running.redis.flushall()
     await write_policy(running)
     result = await running.open("XRPUSDT", qty=20, plan_id="again")
+    assert (result["decision"], result["reason"]) == ("BLOCKED", "plan_id_reused")
+    assert len(await running.ask("/fapi/v1/allOrders", symbol="XRPUSDT")) == 1
+
+
+async def test_inc_18_a_plan_id_is_known_as_used_though_our_clock_is_ahead_of_redis(
+    running: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By our clock its first order is younger than the entry that uses it again, not by the exchange."""
+    await running.open("XRPUSDT", qty=20, plan_id="again")
+    known = SentOrders.get
+
+    def get_from_ahead(sent: SentOrders, name: str) -> int | None:
+        sent_ms = known(sent, name)
+        return sent_ms and sent_ms + 30_000
+
+    monkeypatch.setattr(SentOrders, "get", get_from_ahead)
+    await running.redis.delete(running.keys.processed("again"), running.keys.results)
+    result = await running.open("XRPUSDT", qty=30, plan_id="again")
     assert (result["decision"], result["reason"]) == ("BLOCKED", "plan_id_reused")
     assert len(await running.ask("/fapi/v1/allOrders", symbol="XRPUSDT")) == 1
 

@@ -15,6 +15,7 @@ from quantum_trader.domain.order import Rejected, client_order_id
 from quantum_trader.domain.trading import Side
 from quantum_trader.pipeline.claim import ClaimStep, Grant
 from quantum_trader.pipeline.exits import ExitSender, Progress
+from quantum_trader.positions.live import SizedBy
 from quantum_trader.stores.claims import PlanRecord, Refusal, StoredOrder
 
 FIRST = StoredOrder(leg(), Side.SELL, Decimal(5), client_order_id("exit"), NOW_MS)
@@ -75,6 +76,7 @@ def rooms_with(lease: Lease) -> Any:
             refresh_positions=refreshed,
             shown=live,
             positions=Reading(live, NOW_MS, "test"),
+            sized_by=lambda leg: SizedBy(live.amount(leg), NOW_MS),
             outruns_reads=lambda leg: False,
         ),
     )
@@ -94,7 +96,13 @@ async def test_the_rest_of_an_exit_waits_for_one_that_took_the_symbol_meanwhile(
     store = Store(*[IN_FLIGHT] * 4)
     assert await stored(store, Lease()) == (True, 200 + 400 + 800 + 1_600)
     assert [record.order for record in store.stored] == [
-        replace(FIRST, client_order_id=client_order_id("exit", 1), number=1, position_amt=Decimal(10))
+        replace(
+            FIRST,
+            client_order_id=client_order_id("exit", 1),
+            number=1,
+            position_amt=Decimal(10),
+            position_ms=NOW_MS,
+        )
     ]
 
 

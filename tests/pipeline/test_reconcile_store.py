@@ -53,7 +53,7 @@ def reconciler(store: Store) -> tuple[Reconciler, Any]:
         account=SimpleNamespace(positions=reading, leverages={}),
         ledger=Ledger({leg(): ENTRY}),
         book=ClaimBook(),
-        lease=SimpleNamespace(is_held=True),
+        lease=SimpleNamespace(is_held=True, another_led=False),
     )
     clock = SimpleNamespace(now_ms=lambda: NOW_MS)
     return Reconciler(store, rooms, SymbolLanes(), None, clock), rooms  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ import pytest
 from support.cases import NOW_MS, SYMBOL, leg, position, positions
 
 from quantum_trader.domain.order import OrderState, OrderStatus
-from quantum_trader.domain.trading import Positions, Side
+from quantum_trader.domain.trading import Account, Positions, Side
 from quantum_trader.exchange.errors import ExchangeError
 from quantum_trader.positions.live import LiveAccount, SizedBy
 
@@ -27,6 +27,9 @@ class SetClock:
         return self.at_ms / 1000
 
 
+BALANCES = Account(*[Decimal(100)] * 3, Decimal(0), Decimal(0), changed_ms=NOW_MS)
+
+
 class Reads:
     """Reads that answer when they are told to, with what the exchange holds at that moment."""
 
@@ -36,6 +39,11 @@ class Reads:
         self.may_answer.set()
         self.fails = False
         self.leverage = 20
+        self.balances = BALANCES
+
+    async def account(self) -> Account:
+        await self.may_answer.wait()
+        return self.balances
 
     async def leverages(self) -> dict[str, int]:
         asked = self.leverage
@@ -288,7 +296,7 @@ async def test_a_fill_of_which_a_kept_reading_shows_a_part_is_not_counted_twice(
     await live.refresh_positions()
     order = replace(sold(executed), update_time_ms=NOW_MS + 210)
     mark = await live.mark_settlement(before)
-    live.take_over([order], mark, 0, {order.client_order_id: SizedBy(Decimal("0.6"), NOW_MS + 120)})
+    live.take_over([order], mark, 0, {order.client_order_id: SizedBy(Decimal("0.6"), NOW_MS)})
     assert amount_of(live) == Decimal(left)
 
 
@@ -386,3 +394,138 @@ async def test_another_engine_that_has_traded_leaves_no_leverage_known(
     live.forget()
     assert live.leverages == {}
     assert live.leverages_are_in_doubt
+
+
+# -- the read that a settlement makes may lag, too
+
+
+@pytest.mark.parametrize(
+    ("executed", "side", "left"),
+    [
+        pytest.param("1", Side.SELL, "0", id="a close"),
+        pytest.param("0.4", Side.SELL, "0.6", id="a reduction"),
+        pytest.param("0.5", Side.BUY, "1.5", id="an add"),
+    ],
+)
+async def test_a_fill_that_the_settlements_own_read_lacks_counts(
+    account: tuple[LiveAccount, Reads, SetClock], executed: str, side: Side, left: str
+) -> None:
+    live, _, clock = account
+    before = live.reads_answered - 1  # one was answered since the claim, so it is read anew
+    clock.at_ms = NOW_MS + 30
+    order = replace(sold(executed), side=side)
+    mark = await live.mark_settlement(before, [order])
+    assert live.reads_answered == before + 2
+    live.take_over([order], mark, epoch=1 if side is Side.BUY else 0)
+    assert amount_of(live) == Decimal(left)
+
+
+async def test_a_close_that_the_settlements_own_read_shows_counts_once(
+    account: tuple[LiveAccount, Reads, SetClock],
+) -> None:
+    live, reads, clock = account
+    before, clock.at_ms = live.reads_answered - 1, NOW_MS + 30
+    reads.held = positions(replace(position("0.6"), update_time_ms=NOW_MS + 20))
+    live.take_over([sold("0.4")], await live.mark_settlement(before, [sold("0.4")]), epoch=0)
+    assert amount_of(live) == Decimal("0.6")
+
+
+async def test_two_exits_of_one_reading_whose_ends_become_known_the_other_way_round_leave_nothing(
+    account: tuple[LiveAccount, Reads, SetClock],
+) -> None:
+    """The first fills before the second is sized, by the reading of before both; flat is read in between."""
+    live, reads, clock = account
+    before, sized = live.reads_answered, live.sized_by(leg(SYMBOL))
+    assert sized is not None
+    first = replace(sold("0.4"), update_time_ms=NOW_MS + 100)
+    second = replace(sold("0.6"), order_id=8, client_order_id="qt-8", update_time_ms=NOW_MS + 650)
+    clock.at_ms = NOW_MS + 700
+    live.take_over([first], await live.mark_settlement(before, [first]), 0, {"qt-7": sized})
+    reads.held = positions()
+    clock.at_ms = NOW_MS + 1_000
+    await live.refresh_positions()
+    live.take_over([second], await live.mark_settlement(before, [second]), 0, {"qt-8": sized})
+    assert amount_of(live) == 0
+
+
+# -- which opens a reading is sure to know
+
+
+async def test_an_open_that_may_have_been_closed_or_may_be_missing_stays_claimed_until_a_later_read(
+    account: tuple[LiveAccount, Reads, SetClock],
+) -> None:
+    live, reads, clock = account
+    reads.held = positions()
+    await live.refresh_positions()
+    before = live.reads_answered
+    opened = replace(sold("0.8"), created_ms=NOW_MS, update_time_ms=NOW_MS + 1_000)
+    clock.at_ms = NOW_MS + 300
+    reads.held = positions(replace(position("-0.4"), update_time_ms=NOW_MS + 100))
+    await live.refresh_positions()
+    first_part_closed = replace(sold("0.4"), side=Side.BUY, order_id=8, update_time_ms=NOW_MS + 500)
+    live.take_over([first_part_closed], await live.mark_settlement(before + 1, [first_part_closed]), epoch=0)
+    reads.held = positions()
+    clock.at_ms = NOW_MS + 1_100
+    live.take_over([opened], await live.mark_settlement(before, [opened]), epoch=5)
+    await live.refresh_positions()
+    assert amount_of(live) == 0
+    assert live.positions_epoch == 0
+    clock.at_ms = NOW_MS + 3_200
+    await live.refresh_positions()
+    assert live.positions_epoch == 5
+
+
+async def test_opens_of_another_engine_stay_claimed_until_no_read_can_lag_behind_them(
+    account: tuple[LiveAccount, Reads, SetClock],
+) -> None:
+    live, _, clock = account
+    live.forget()
+    live.expect(7)
+    clock.at_ms = NOW_MS + 500
+    await asyncio.gather(live.refresh_positions(), live.refresh_account())
+    assert (live.positions_epoch, live.account_epoch) == (0, 0)
+    clock.at_ms = NOW_MS + 2_100
+    await asyncio.gather(live.refresh_positions(), live.refresh_account())
+    assert (live.positions_epoch, live.account_epoch) == (7, 7)
+
+
+async def test_a_read_of_before_another_engine_led_is_made_again(
+    account: tuple[LiveAccount, Reads, SetClock],
+) -> None:
+    live, reads, _ = account
+    reads.may_answer.clear()
+    asked = asyncio.gather(live.refresh_positions(), live.refresh_account())
+    await asyncio.sleep(0)
+    begun = live._reads_begun
+    live.forget()
+    reads.may_answer.set()
+    await asked
+    assert live._reads_begun == begun + 1
+    assert live.positions is not None
+    assert live.account is not None
+
+
+@pytest.mark.parametrize(("changed_ms", "after_ms", "known"), [(20, 30, 3), (19, 30, 2), (19, 2_100, 3)])
+async def test_the_margin_of_an_open_stays_claimed_until_the_balances_show_it(
+    account: tuple[LiveAccount, Reads, SetClock], changed_ms: int, after_ms: int, known: int
+) -> None:
+    live, reads, clock = account
+    live.take_over([sold("0.4")], await live.mark_settlement(live.reads_answered), epoch=3)
+    reads.balances = replace(BALANCES, changed_ms=NOW_MS + changed_ms)
+    clock.at_ms = NOW_MS + after_ms
+    await live.refresh_account()
+    assert live.account_epoch == known
+
+
+async def test_where_nothing_is_known_a_read_that_may_lag_is_better_than_none(
+    account: tuple[LiveAccount, Reads, SetClock],
+) -> None:
+    live, reads, clock = account
+    live.forget()
+    reads.fails = True
+    clock.at_ms = NOW_MS + 30
+    live.take_over([sold("0.4")], await live.mark_settlement(-1, [sold("0.4")]), epoch=0)
+    reads.fails = False
+    await live.refresh_positions()
+    assert amount_of(live) == 1
+    assert live.trusted_positions is None

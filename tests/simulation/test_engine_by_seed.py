@@ -43,6 +43,7 @@ BROKE_ONCE = (
     180292,
     180345,
     190017,
+    200596,
 )
 QUICKLY_FOUND = ("resend_on_timeout", "new_is_filled", "claim_kept", "settled_twice", "rate_counted_late")
 

@@ -79,3 +79,27 @@ async def test_an_owner_whose_reply_was_lost_finds_the_lease_his_own(database: D
     one.value = ""
     assert await one.renew() == ""
     assert one.value == "one:1"
+
+
+async def test_an_engine_knows_that_another_one_led_though_it_never_met_it(database: Database) -> None:
+    clock = HandClock()
+    one, two = lease(database, "one", clock), lease(database, "two", clock)
+    await one.renew()
+    await database.client.delete("quantum:engine:lease:account")
+    await one.renew()
+    assert not one.another_led  # it ran out, and nobody else had it
+    await database.client.delete("quantum:engine:lease:account")
+    await two.renew()
+    await two.release()
+    await one.renew()
+    assert one.is_held
+    assert one.another_led
+
+
+async def test_an_engine_that_is_refused_the_lease_knows_that_another_one_leads(database: Database) -> None:
+    clock = HandClock()
+    one, two = lease(database, "one", clock), lease(database, "two", clock)
+    await one.renew()
+    await two.renew()
+    assert two.another_led
+    assert not one.another_led
