@@ -54,9 +54,14 @@ async def test_inc53_what_bsc_closed_the_engine_does_not_open_for_an_hour(runnin
 @pytest.mark.parametrize("way", ["liquidation", "auto-deleveraging"])
 async def test_inc53_a_liquidation_cools_down_and_disarms(running: House, way: str) -> None:
     owner = Owner(running.venue)
+
+    async def leverage_is_known() -> bool:
+        return running.app._joined.rooms.account.leverages.get("XRPUSDT") == 75  # type: ignore[union-attr]
+
     if way == "liquidation":
         await running.send("/fapi/v1/leverage", symbol="XRPUSDT", leverage=75)
         await running.send("/fapi/v1/marginType", symbol="XRPUSDT", marginType="ISOLATED")
+        await until(leverage_is_known, PATIENCE_S, "the leverage")
     assert (await running.open("XRPUSDT", qty=100))["decision"] == "FILLED"
     if way == "liquidation":
         owner.falls("XRPUSDT", "0.05")
