@@ -99,6 +99,7 @@ class Checks:
         self._opened_by: dict[Leg, int] = {}
         self._adds: set[str] = set()
         self._opens: list[tuple[int, str, str]] = []
+        self._rates_lost: list[tuple[int, int]] = []
         self._disturbed_ms: dict[str, int] = {}
         self._margin_disturbed_ms = -SLACK_MARGIN_MS
         self._hedge_symbols: set[str] = set()
@@ -276,6 +277,8 @@ class Checks:
             (300_000, limits["per_symbol_5min_max"], order.symbol),
             (3_600_000, limits["per_symbol_hour_max"], order.symbol),
         )
+        if any(since_ms <= at_ms <= until_ms for since_ms, until_ms in self._rates_lost):
+            return
         self._opens.append((at_ms, order.symbol, plan_id))
         for window_ms, most, symbol in windows:
             since_ms = at_ms - window_ms + slack_ms
@@ -355,8 +358,12 @@ class Checks:
             )
 
     def forget_rates_since(self, since_ms: int) -> None:
-        """Redis lost what was written since then: rate tokens among it, which nothing mirrors."""
+        """Redis lost what was written since then: rate tokens among it, which nothing mirrors.
+
+        Also those of plans whose order is on its way to the exchange at this moment.
+        """
         self._opens = [known for known in self._opens if known[0] < since_ms]
+        self._rates_lost.append((since_ms, self._now_ms() + self.skew_ms_max))
 
     # -- the end
 
