@@ -158,7 +158,7 @@ class LiveAccount:
             if not self._shows_though_in_doubt(order) and (
                 self._read_number <= mark or self._was_kept_without(order) or (epoch and self._lacks(order))
             ):
-                self._apply_fill(order, mark, sized.get(order.client_order_id))
+                self._apply_fill(order, mark, sized.get(order.client_order_id), opens=epoch > 0)
             elif self._may_lack(order):
                 is_sure = False
             self._note_fill(order)
@@ -270,7 +270,7 @@ class LiveAccount:
             for each in self._fills.get(opened.leg, ())
         )
 
-    def _apply_fill(self, order: OrderState, mark: int, sized: SizedBy | None) -> None:
+    def _apply_fill(self, order: OrderState, mark: int, sized: SizedBy | None, *, opens: bool) -> None:
         self._last_mark_of[order.leg] = mark
         if self.positions is None:
             return
@@ -279,6 +279,8 @@ class LiveAccount:
         if held is not None and sized is not None:
             known = self._amount_where_part_is_held(order, held, sized)
             after = after if known is None else replace(after, amount=known)
+        if held is not None and not opens and held.amount * after.amount < 0:
+            after = replace(after, amount=Decimal(0))  # it only reduces: a part of it was counted already
         positions = self.positions.value.with_leg(after)
         self.positions = Reading(positions, self.positions.read_at_ms, SOURCE)
 

@@ -448,6 +448,27 @@ async def test_two_exits_of_one_reading_whose_ends_become_known_the_other_way_ro
     assert amount_of(live) == 0
 
 
+async def test_an_exit_turns_no_position_round_in_memory_however_its_parts_were_seen(
+    account: tuple[LiveAccount, Reads, SetClock],
+) -> None:
+    """The second is sized by a reading that has half of the first, whose other half fills later."""
+    live, reads, clock = account
+    before, clock.at_ms = live.reads_answered, NOW_MS + 300
+    reads.held = positions(replace(position("0.4"), update_time_ms=NOW_MS + 236))
+    await live.refresh_positions()
+    sized = live.sized_by(leg(SYMBOL))
+    assert sized is not None
+    first = replace(sold("0.2"), update_time_ms=NOW_MS + 800)
+    second = replace(sold("0.3"), order_id=8, client_order_id="qt-8", update_time_ms=NOW_MS + 900)
+    clock.at_ms = NOW_MS + 850
+    reads.held = positions(replace(position("0.1"), update_time_ms=NOW_MS + 800))
+    live.take_over([first], await live.mark_settlement(before, [first]), 0)
+    reads.held = positions()
+    clock.at_ms = NOW_MS + 1_000
+    live.take_over([second], await live.mark_settlement(before, [second]), 0, {"qt-8": sized})
+    assert amount_of(live) == 0
+
+
 # -- which opens a reading is sure to know
 
 
