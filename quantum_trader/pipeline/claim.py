@@ -113,11 +113,16 @@ class ClaimStep:
         return Grant(record, decision, self._proof(record), reads_answered)
 
     async def amend(self, grant: Grant, order: StoredOrder, settled_orders: list[str]) -> Grant | Refusal:
-        """Store the next order of a claimed plan, or the same one with a new timestamp, before it is sent."""
+        """Store the next order of a claimed plan, or the same one with a new timestamp, before it is sent.
+
+        Raises:
+            RedisError: no reply, or another engine sent a later order: what is stored has to be looked up.
+        """
         record = replace(grant.record, order=order, settled_orders=settled_orders)
-        refusal = await self._amend(record)
+        known_number = grant.record.order.number
+        refusal = await self._amend(record, known_number)
         if _lost_lease(refusal) and record.is_exit and not await self._rooms.lease.renew():
-            refusal = await self._amend(record)
+            refusal = await self._amend(record, known_number)
         if refusal is not None:
             return refusal
         claimed = self._proof(record) if grant.claimed is not None else None
@@ -142,8 +147,10 @@ class ClaimStep:
         """Let go of the symbol's lock while the outcome is unknown; the claim itself stays."""
         await self._store.unlock(grant.record.order.leg.symbol, grant.record.plan_id)
 
-    async def _amend(self, record: PlanRecord) -> Refusal | None:
-        return await self._store.amend(self._rooms.lease.value, record, lock_ttl_ms=LOCK_TTL_MS)
+    async def _amend(self, record: PlanRecord, known_number: int) -> Refusal | None:
+        return await self._store.amend(
+            self._rooms.lease.value, record, known_number=known_number, lock_ttl_ms=LOCK_TTL_MS
+        )
 
     async def _take(self, record: PlanRecord, limits: OpenLimits | None, state: str) -> Refusal | None:
         refusal = await self._ask(record, limits, state)

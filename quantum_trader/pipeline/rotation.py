@@ -185,9 +185,12 @@ class RotationSaga:
         return False
 
     async def _end(self, rotation: Rotation, event: Mapping[str, str]) -> None:
-        """Unlock, for as long as it takes, and make room for the next rotation."""
+        """Unlock, for as long as it takes, and make room for the next rotation.
+
+        Not where another engine leads: it has taken the rotation over, and ends it.
+        """
         published = {**event, "timestamp": str(self._clock.now_ms())}
-        while True:
+        while not self._rooms.lease.another_led:
             try:
                 await self._store.end(rotation, published)
                 break

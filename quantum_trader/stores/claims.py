@@ -14,12 +14,17 @@ from quantum_trader.domain.exposure import ClaimedExposure
 from quantum_trader.domain.once import once
 from quantum_trader.domain.trading import Leg, PositionSide, Side
 from quantum_trader.stores.codec import decode, encode, from_micro, micro_down, micro_up
-from quantum_trader.stores.connection import Database
+from quantum_trader.stores.connection import Database, RedisError
 from quantum_trader.stores.keys import Keys, leg_of
 
 REDIS_FULL = ("claim", "redis_full")
+WENT_ON = b"went_on"
 
 log = structlog.get_logger()
+
+
+class WentOnElsewhere(RedisError):
+    """What the caller knows of a plan is outdated: it has to be looked up, as after a lost reply."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,8 +209,17 @@ class ClaimStore:
             return Refusal(*REDIS_FULL)  # nothing was taken: see the script
         return None if reply[0] == b"ok" else Refusal(reply[0].decode(), reply[1].decode())
 
-    async def amend(self, lease_value: str, record: PlanRecord, *, lock_ttl_ms: int) -> Refusal | None:
-        """Rewrite what is stored of a claimed plan before it sends again (SPEC 7.3)."""
+    async def amend(
+        self, lease_value: str, record: PlanRecord, *, known_number: int, lock_ttl_ms: int
+    ) -> Refusal | None:
+        """Rewrite what is stored of a claimed plan before it sends again (SPEC 7.3).
+
+        ``known_number`` is that of the plan's newest order as far as the caller knows.
+
+        Raises:
+            WentOnElsewhere: a later one is stored.
+            RedisError: no reply; what is stored has to be looked up.
+        """
         keys, symbol = self._keys, record.order.leg.symbol
         names = [
             self._lease_key,
@@ -217,7 +231,9 @@ class ClaimStore:
         ]
         kind = "exit" if record.is_exit else "open"
         args: list[str | bytes | int] = [lease_value, record.plan_id, record.as_json(), lock_ttl_ms, kind]
-        reply = await self._database.run("amend", names, args)
+        reply = await self._database.run("amend", names, [*args, known_number])
+        if reply[1:] == [WENT_ON]:
+            raise WentOnElsewhere(f"another engine has sent a later order of plan {record.plan_id}")
         return None if reply[0] == b"ok" else Refusal(reply[0].decode(), reply[1].decode())
 
     async def restore(self, lease_value: str, record: PlanRecord, claim: bytes) -> str:

@@ -44,7 +44,7 @@ class Store:
 
 
 def saga(store: Store) -> tuple[RotationSaga, Any]:
-    rooms = SimpleNamespace(rotation=None)
+    rooms = SimpleNamespace(rotation=None, lease=SimpleNamespace(another_led=False))
     clock = SimpleNamespace(now_ms=lambda: NOW_MS)
     return RotationSaga(store, rooms, clock, 120), rooms  # type: ignore[arg-type]
 

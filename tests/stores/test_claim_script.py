@@ -10,7 +10,7 @@ import pytest
 from support.cases import NOW_MS, exposure, leg, number
 from support.claims import LEASE, LEASE_KEY, LOCK_TTL_MS, Claims, record, settlement, words
 
-from quantum_trader.stores.claims import OpenLimits
+from quantum_trader.stores.claims import OpenLimits, WentOnElsewhere
 from quantum_trader.stores.codec import decode, encode
 from quantum_trader.stores.connection import Database
 from quantum_trader.stores.keys import Keys
@@ -294,14 +294,14 @@ async def test_an_exit_waits_for_a_lock_whose_owner_holds_a_claim_and_passes_any
 async def test_inc_40_what_a_kill_stops_is_not_amended(claims: Claims) -> None:
     await claims.open()
     await claims.client.set("quantum:kill", "opens")
-    refusal = await claims.store.amend(LEASE, record(), lock_ttl_ms=LOCK_TTL_MS)
+    refusal = await claims.store.amend(LEASE, record(), known_number=0, lock_ttl_ms=LOCK_TTL_MS)
     assert words(refusal) == "kill_switch/kill_switch_active"
 
 
 async def test_amending_rewrites_what_is_stored_before_the_next_send(claims: Claims) -> None:
     await claims.open()
     later = record(settled_orders=["qt-first-0"], decided_at_ms=NOW_MS + 5)
-    assert words(await claims.store.amend(LEASE, later, lock_ttl_ms=LOCK_TTL_MS)) == ""
+    assert words(await claims.store.amend(LEASE, later, known_number=0, lock_ttl_ms=LOCK_TTL_MS)) == ""
     assert await claims.store.record("plan-1") == later
 
 
@@ -320,8 +320,23 @@ async def test_inc_15_what_has_changed_hands_is_not_amended(
     await claims.client.set(name, value)
     before = await claims.snapshot()
     later = record(decided_at_ms=NOW_MS + 5)
-    assert words(await claims.store.amend(LEASE, later, lock_ttl_ms=LOCK_TTL_MS)) == reply
+    assert words(await claims.store.amend(LEASE, later, known_number=0, lock_ttl_ms=LOCK_TTL_MS)) == reply
     assert await claims.snapshot() == before
+
+
+async def test_an_exit_that_another_engine_went_on_with_is_not_gone_on_with_from_before(
+    claims: Claims,
+) -> None:
+    await claims.exit()
+    first = await claims.store.record("exit-1")
+    theirs = replace(first, order=replace(first.order, number=1), decided_at_ms=NOW_MS + 5)
+    ours = replace(theirs, decided_at_ms=NOW_MS + 9)
+    assert words(await claims.store.amend(LEASE, theirs, known_number=0, lock_ttl_ms=LOCK_TTL_MS)) == ""
+    with pytest.raises(WentOnElsewhere):
+        await claims.store.amend(LEASE, ours, known_number=0, lock_ttl_ms=LOCK_TTL_MS)
+    assert await claims.store.record("exit-1") == theirs
+    again = await claims.store.amend(LEASE, theirs, known_number=0, lock_ttl_ms=LOCK_TTL_MS)
+    assert words(again) == ""  # as after a lost reply
 
 
 # -- a hundred at once

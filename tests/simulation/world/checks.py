@@ -7,6 +7,7 @@ from its fills, claims and kills are seen at the moment their commands run on th
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -455,7 +456,7 @@ class Checks:
         """
         stream = self._server.data[self._plans_key]
         standing = [entry_id[0] for entry_id in plan.entries if entry_id in stream.entries]
-        return max(standing) if newest else min(standing, default=0)
+        return max(standing, default=sys.maxsize) if newest else min(standing, default=0)
 
     def _check_ledger(self) -> None:
         for leg, (believed, real) in self.ledger_differences().items():
