@@ -175,8 +175,10 @@ def _orders(endpoint: str, content: Any) -> list[OrderState]:
 
 
 def _changed_ms(account: Any) -> int:
-    parts = [*account.get("positions", ()), *account.get("assets", ())]
-    return max((Row(str(ACCOUNT), part).integer("updateTime") for part in parts), default=0)
+    parts = [
+        row for name in ("positions", "assets") for row in rows_of(str(ACCOUNT), account.get(name, []), name)
+    ]
+    return max((row.integer("updateTime") for row in parts), default=0)
 
 
 def _position(row: Row) -> Position:

@@ -103,6 +103,22 @@ async def test_a_missing_field_is_said_to_be_missing(exchange: Exchange, http: a
         await exchange.account.account()
 
 
+@pytest.mark.parametrize("broken", [None, 7, {}, [7], [{}], [{"updateTime": "1"}], [{"updateTime": None}]])
+@pytest.mark.parametrize("part", ["positions", "assets"])
+async def test_an_account_whose_parts_are_unreadable_is_unreadable(
+    exchange: Exchange, http: aioresponses, part: str, broken: object
+) -> None:
+    http.get(_at("/fapi/v3/account"), payload=TOTALS | {part: broken})
+    with pytest.raises(ReplyUnreadable, match=part):
+        await exchange.account.account()
+
+
+async def test_an_account_is_as_young_as_its_youngest_part(exchange: Exchange, http: aioresponses) -> None:
+    parts = {"positions": [{"updateTime": 5}, {"updateTime": 9}], "assets": [{"updateTime": 7}]}
+    http.get(_at("/fapi/v3/account"), payload=TOTALS | parts)
+    assert (await exchange.account.account()).changed_ms == 9
+
+
 READS = {
     "/fapi/v1/time": lambda exchange: exchange.market.server_time_ms(),
     "/fapi/v1/exchangeInfo": lambda exchange: exchange.market.symbol_rules(),
