@@ -211,7 +211,7 @@ class Joiner:
                 rooms.book.hold_exit(record.plan_id, record.order.leg.symbol)
         for symbol, plan_id, claimed_ms in await claims.rates():
             rooms.book.count_rate(symbol, plan_id, claimed_ms)
-        rooms.account.expect(await claims.epoch())
+        rooms.account.expect(await claims.epoch(), max(rooms.last_open_ms.values(), default=0))
 
     async def _reload(self, rooms: Rooms, claims: ClaimStore, stream: PlanStream) -> None:
         """Restore memory anew after another engine has led: what it filled is in no reading of ours yet."""

@@ -179,6 +179,9 @@ class RotationSaga:
             else:
                 reading = self._rooms.account.positions
                 is_flat = reading is not None and rotation.close_leg not in reading.value
+                is_flat = (
+                    is_flat and not self._rooms.account.awaits_opens
+                )  # else its claim has the slot still
                 if is_flat and not self._rooms.book.has_unsettled(rotation.close_leg.symbol):
                     return True
             await self._clock.sleep(LOOK_EVERY_S)

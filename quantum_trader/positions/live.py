@@ -95,16 +95,24 @@ class LiveAccount:
         self.leverages = {}
         self.doubt_leverages()
 
-    def expect(self, epoch: int) -> None:
-        """Have the opens that were settled up to ``epoch``, not by this engine's memory, counted as claims.
+    def expect(self, epoch: int, newest_open_ms: int) -> None:
+        """Take over that opens were settled up to ``epoch`` by a former life, or another engine.
 
-        Until readings were asked for so long after this that they cannot lag behind them.
+        Where the newest was filled (``newest_open_ms``, our clock) so lately that a read may lack it, they
+        count as claims until readings were asked for so long after this that they cannot.
         """
-        if not epoch:
+        now_ms, now_s = self._clock.now_ms(), self._clock.monotonic_s()
+        if _is_long_after(now_ms, newest_open_ms):
+            self.positions_epoch = max(self.positions_epoch, epoch)
+            self.account_epoch = max(self.account_epoch, epoch)
             return
-        now_s = self._clock.monotonic_s()
         self._await_epoch(epoch, now_s)
         self._unseen_opens.append(_SettledOpens(self.account_epoch + 1, epoch, None, now_s))
+
+    @property
+    def awaits_opens(self) -> bool:
+        """Whether a settled open may be missing in the positions, so that its claim counts still."""
+        return self._awaited is not None
 
     @property
     def leverages_are_in_doubt(self) -> bool:

@@ -501,13 +501,23 @@ async def test_opens_of_another_engine_stay_claimed_until_no_read_can_lag_behind
 ) -> None:
     live, _, clock = account
     live.forget()
-    live.expect(7)
+    live.expect(7, NOW_MS - 100)
     clock.at_ms = NOW_MS + 500
     await asyncio.gather(live.refresh_positions(), live.refresh_account())
     assert (live.positions_epoch, live.account_epoch) == (0, 0)
     clock.at_ms = NOW_MS + 2_100
     await asyncio.gather(live.refresh_positions(), live.refresh_account())
     assert (live.positions_epoch, live.account_epoch) == (7, 7)
+
+
+async def test_opens_of_long_before_are_in_every_reading(
+    account: tuple[LiveAccount, Reads, SetClock],
+) -> None:
+    live, _, _ = account
+    live.forget()
+    live.expect(7, NOW_MS - 3_001)
+    assert (live.positions_epoch, live.account_epoch) == (7, 7)
+    assert not live.awaits_opens
 
 
 async def test_a_read_of_before_another_engine_led_is_made_again(
