@@ -17,7 +17,6 @@ from quantum_trader.stores.claims import REDIS_FULL, Refusal
 from quantum_trader.stores.codec import decode, encode
 from quantum_trader.stores.connection import Database
 from quantum_trader.stores.keys import Keys, leg_of
-from quantum_trader.stores.plan_stream import EVENTS_KEPT
 
 log = structlog.get_logger()
 
@@ -145,12 +144,10 @@ class RotationStore:
             return None
 
     async def end(self, rotation: Rotation, event: Mapping[str, str]) -> None:
-        """Unlock and publish how it ended, in one step."""
-        fields: Any = {**_texts(rotation), **event}
-        pipeline = self._database.client.pipeline(transaction=True)
-        pipeline.delete(self._keys.rotation_lock, self._keys.rotation_lock_of(rotation.new_plan_id))
-        pipeline.xadd(self._keys.governor_events, fields, maxlen=EVENTS_KEPT, approximate=True)
-        await pipeline.execute()
+        """Unlock and publish how it ended, in one step; the lock of another rotation is left alone."""
+        keys, fields = self._keys, _flat({**_texts(rotation), **event})
+        names = [keys.rotation_lock, keys.rotation_lock_of(rotation.new_plan_id), keys.governor_events]
+        await self._database.run("end_rotation", names, [rotation.new_plan_id, *fields])
 
 
 def _close_plan(rotation: Rotation, held: Position) -> dict[str, str]:

@@ -147,3 +147,15 @@ async def test_inc_16_an_engine_that_stands_by_leaves_the_ledger_to_the_leader()
     rooms.lease.is_held = True
     await reconciles.reconcile()
     assert store.kept == {leg(): "7"}
+
+
+async def test_an_engine_that_leads_again_reads_what_the_other_one_left_before_it_reconciles() -> None:
+    store = Store()
+    reconciles, rooms = reconciler(store)
+    rooms.ledger.doubt_stored()
+    rooms.lease.another_led = True
+    await reconciles.reconcile()
+    assert store.kept == {}
+    rooms.lease.another_led = False
+    await reconciles.reconcile()
+    assert store.kept == {leg(): "7"}

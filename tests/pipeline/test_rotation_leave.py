@@ -88,6 +88,16 @@ async def test_a_resumption_that_redis_broke_off_can_be_had_again() -> None:
     assert (resumed[0], rotation.current) == (UNDER_WAY, UNDER_WAY)
 
 
+async def test_an_engine_that_woke_up_behind_another_one_leaves_the_lock_to_it() -> None:
+    store = Store(UNDER_WAY)
+    rotation, rooms = saga(store)
+    rooms.lease.another_led = True
+    rotation._take(UNDER_WAY)
+    await rotation.leave(PARKED)
+    assert (store.stored, store.ended) == (UNDER_WAY, [])
+    assert (rotation.current, rooms.rotation) == (None, None)
+
+
 async def test_a_lock_that_runs_out_while_it_is_read_is_no_rotation() -> None:
     class Client:
         async def type(self, _: str) -> bytes:

@@ -1,6 +1,12 @@
-"""rotate.lua on a real server: nothing is closed for a plan that a stop keeps from opening."""
+"""rotate.lua and end_rotation.lua on a real server.
+
+Nothing is closed for a plan that a stop keeps from opening, and nobody ends the rotation of another plan.
+"""
 
 from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 from support.cases import NOW_MS, leg, plan, position
@@ -51,3 +57,43 @@ async def test_no_rotation_begins_against_a_stop(
 async def test_the_cooldown_of_another_symbol_stops_nothing(database: Database, keys: Keys) -> None:
     await database.client.set(keys.cooldown_symbol("XRPUSDT"), "1")
     assert await begun(database, keys) == ""
+
+
+async def test_the_end_of_a_rotation_lifts_its_lock_and_is_published(database: Database, keys: Keys) -> None:
+    await begun(database, keys)
+    await end(database, keys, ROTATION)
+    assert await database.client.exists(keys.rotation_lock, keys.rotation_lock_of("candidate")) == 0
+    assert await events(database, keys) == ["ROTATION_LOCK_CREATED", "ROTATION_COMPLETE"]
+
+
+async def test_an_engine_that_was_paused_does_not_end_the_rotation_that_came_after_its_own(
+    database: Database, keys: Keys
+) -> None:
+    await begun(database, keys)
+    await end(database, keys, replace(ROTATION, new_plan_id="former"))
+    assert await database.client.exists(keys.rotation_lock, keys.rotation_lock_of("candidate")) == 2
+    assert await events(database, keys) == ["ROTATION_LOCK_CREATED"]
+
+
+@pytest.mark.parametrize("kind", ["nonsense", "number", "list", "none"])
+async def test_a_lock_that_is_no_rotation_goes_with_the_one_that_ends(
+    database: Database, keys: Keys, kind: str
+) -> None:
+    client = database.client
+    if kind == "list":
+        await cast("Any", client.lpush(keys.rotation_lock, "1"))
+    elif kind != "none":
+        await client.set(keys.rotation_lock, "{" if kind == "nonsense" else "1")
+    await client.set(keys.governor_events, "no stream")
+    await end(database, keys, ROTATION)
+    assert await client.exists(keys.rotation_lock) == 0
+    assert await events(database, keys) == ["ROTATION_COMPLETE"]
+
+
+async def end(database: Database, keys: Keys, rotation: Rotation) -> None:
+    store = RotationStore(database, keys, LEASE_KEY)
+    await store.end(rotation, {"event": "ROTATION_COMPLETE", "outcome": "FILLED: filled"})
+
+
+async def events(database: Database, keys: Keys) -> list[str]:
+    return [fields[b"event"].decode() for _, fields in await database.client.xrange(keys.governor_events)]
