@@ -4,7 +4,8 @@ Nothing the exchange says about a position tells it: ``updateTime`` moves with e
 funding. So the account's own trades are walked backwards from the live amount. The fill before
 which the position was flat (or on the other side) opened it. Those of the last minutes are read
 first, then those of an hour; where a complete 72 h of trades holds no such fill, the position is at
-least 72 h old.
+least 72 h old. Before a longer history is read the position is looked at again: the trades of one that has
+moved on lead nowhere, however many of them are read.
 
 What was found is kept, and later only the trades since then are read. A position that the exchange
 has not touched since needs no read at all. Nothing is stored: a restart asks again.
@@ -28,6 +29,7 @@ TRADES_LAG_MS = 600_000
 SAME_MOMENT_MS = 1_000
 
 ReadTrades = Callable[[str, int], Awaitable[Sequence[AccountTrade]]]
+StillStands = Callable[[MarginPosition], Awaitable[bool]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,25 +61,36 @@ def walk_back(amount: Decimal, trades: Iterable[AccountTrade]) -> Walk:
 
 
 class Openings:
-    """Tells when positions were opened, from ``read_trades(symbol, since_ms)``."""
+    """Tells when positions were opened, from ``read_trades(symbol, since_ms)``.
 
-    def __init__(self, read_trades: ReadTrades) -> None:
+    ``still_stands(position)`` asks the exchange whether the position is what it was.
+    """
+
+    def __init__(self, read_trades: ReadTrades, still_stands: StillStands) -> None:
         self._read_trades = read_trades
+        self._still_stands = still_stands
         self._known: dict[Leg, Opening] = {}
+        self._told: dict[Leg, Opening] = {}
 
     def forget_all_but(self, live: Iterable[Leg]) -> None:
         """Drop what is known of positions that are flat now."""
-        kept = set(live)
-        self._known = {leg: opening for leg, opening in self._known.items() if leg in kept}
+        for leg in (self._known.keys() | self._told.keys()) - set(live):
+            self.forget(leg)
 
     def forget(self, leg: Leg) -> None:
         """Drop what is known of ``leg``: it changed while its trades were being read."""
         self._known.pop(leg, None)
+        self._told.pop(leg, None)
 
     def is_known(self, position: MarginPosition) -> bool:
         """Whether ``opened_ms`` answers without reading: the exchange has not touched the position."""
         known = self._known.get(position.leg)
         return known is not None and _is_untouched(known, position)
+
+    def opened_as_told(self, position: MarginPosition) -> int | None:
+        """What ``opened_ms`` has said of the position, without a read; None where it was touched since."""
+        told = (self._known.get(position.leg), self._told.get(position.leg))
+        return next((each.opened_ms for each in told if each and _is_untouched(each, position)), None)
 
     async def opened_ms(self, position: MarginPosition, now_ms: int) -> int | None:
         """When ``position`` was opened, at the latest, in ms of the exchange's clock ``now_ms``.
@@ -90,7 +103,11 @@ class Openings:
         if known is not None and _is_untouched(known, position):
             return known.opened_ms
         opened_ms = await self._since_known(known, position, now_ms) if known is not None else None
-        return opened_ms if opened_ms is not None else await self._in_window(position, now_ms)
+        if opened_ms is None:
+            opened_ms = await self._in_window(position, now_ms)
+        if opened_ms is not None:
+            self._told[position.leg] = Opening(position.amount, position.update_time_ms, opened_ms)
+        return opened_ms
 
     async def _since_known(self, known: Opening, position: MarginPosition, now_ms: int) -> int | None:
         """Judge by the trades since the last look; None where they do not tell."""
@@ -107,7 +124,9 @@ class Openings:
         """Judge by the newest trades that hold the opening: an account may have made thousands in 72 h."""
         changed_ms = position.update_time_ms - SAME_MOMENT_MS
         holding = [window_ms for window_ms in NEWEST_MS if now_ms - window_ms <= changed_ms]
-        for window_ms in (*holding, WINDOW_MS):
+        for is_longer, window_ms in enumerate((*holding, WINDOW_MS)):
+            if is_longer and not await self._still_stands(position):
+                return None
             trades = await self._trades(position.leg, now_ms - window_ms)
             if not is_settled(position, trades, now_ms):
                 return None  # older trades do not change that

@@ -111,81 +111,86 @@ async def keep_time(clock: ExchangeTime) -> None:
             return  # the reads that follow meet the same trouble and tell it
 
 
+async def still_stands(reads: Reads, position: MarginPosition) -> bool:
+    """Whether the exchange has not touched ``position`` since it was read. Raises ``ExchangeError``."""
+    return any(each.is_untouched_since(position) for each in await reads.positions())
+
+
+async def glance(line: Line, openings: Openings) -> Reading:
+    """Read positions and cross wallet; ages as far as they are known. Raises ``ExchangeError``."""
+    asked_ms = line.clock.signing_time_ms()
+    positions, cross = await asyncio.gather(line.reads.positions(), line.reads.cross_margin())
+    watched = [Watched(each, _age_ms(openings.opened_as_told(each), asked_ms)) for each in positions]
+    return Reading(tuple(watched), cross, asked_ms)
+
+
 async def look(line: Line, openings: Openings) -> Look:
-    """Read positions, cross wallet and ages. Raises ``ExchangeError`` unless loss and margin are known.
+    """Read positions, cross wallet and ages. Raises ``ExchangeError`` unless loss and margin are known."""
+    return await look_at_ages(line, openings, await glance(line, openings))
+
+
+async def look_at_ages(line: Line, openings: Openings, seen: Reading) -> Look:
+    """Read the ages that ``seen`` lacks, and then all else anew: trades may take long.
 
     An age whose trades cannot be read is None and named in ``problems``: the other limits still hold.
+    Raises ``ExchangeError`` where the last read fails.
     """
-    positions, cross = await asyncio.gather(line.reads.positions(), line.reads.cross_margin())
-    ages, problems = await _Ages(line, openings).of(positions)
-    return Look(reading_of(positions, cross, ages, line.clock.signing_time_ms()), tuple(problems))
+    positions = [watched.position for watched in seen.watched]
+    openings.forget_all_but(position.leg for position in positions)
+    lacking = [position for position in positions if not openings.is_known(position)]
+    if not lacking:
+        return Look(seen, ())
+    problems = await _Ages(line, openings).read(lacking)
+    return Look(await glance(line, openings), tuple(problems))
 
 
-async def look_again(line: Line, ages_ms: dict[Leg, int | None]) -> Reading:
-    """Read positions and cross wallet anew; ages are taken over. Raises ``ExchangeError``."""
-    positions, cross = await asyncio.gather(line.reads.positions(), line.reads.cross_margin())
-    return reading_of(positions, cross, ages_ms, line.clock.signing_time_ms())
-
-
-def reading_of(
-    positions: Sequence[MarginPosition], cross: CrossMargin, ages_ms: dict[Leg, int | None], read_at_ms: int
-) -> Reading:
-    """Join what was read."""
-    return Reading(tuple(Watched(each, ages_ms.get(each.leg)) for each in positions), cross, read_at_ms)
+def _age_ms(opened_ms: int | None, now_ms: int) -> int | None:
+    return None if opened_ms is None else max(0, now_ms - opened_ms)
 
 
 class _Ages:
+    """Has ``openings`` find out when positions were opened."""
+
     def __init__(self, line: Line, openings: Openings) -> None:
         self._line = line
         self._openings = openings
-        self._ages: dict[Leg, int | None] = {}
         self._problems: dict[Leg, str] = {}
 
-    async def of(self, positions: Sequence[MarginPosition]) -> tuple[dict[Leg, int | None], list[str]]:
-        self._openings.forget_all_but(position.leg for position in positions)
+    async def read(self, positions: Sequence[MarginPosition]) -> list[str]:
+        """Read all of them, again where they changed meanwhile; returns what could not be read, in words."""
         unsure = list(positions)
         for _ in range(AGE_TRIES):
-            asked = [position for position in unsure if not self._openings.is_known(position)]
-            await asyncio.gather(*(self._age(position) for position in unsure))
-            unsure = await self._changed_meanwhile(asked)
+            await asyncio.gather(*(self._read_one(position) for position in unsure))
+            unsure = await self._changed_meanwhile(unsure)
             if not unsure:
                 break
         for position in unsure:
-            self._note(position.leg, None, "the position changes while its trades are read")
-        return self._ages, list(self._problems.values())
+            self._note(position.leg, "the position changes while its trades are read")
+        return list(self._problems.values())
 
-    async def _age(self, position: MarginPosition) -> None:
-        now_ms = self._line.clock.signing_time_ms()
+    async def _read_one(self, position: MarginPosition) -> None:
+        self._problems.pop(position.leg, None)
         try:
-            opened_ms = await self._openings.opened_ms(position, now_ms)
+            await self._openings.opened_ms(position, self._line.clock.signing_time_ms())
         except ExchangeError as failed:
-            self._note(position.leg, None, f"no trades: {failed}")
-            return
-        self._note(position.leg, now_ms - opened_ms if opened_ms is not None else None)
+            self._note(position.leg, f"no trades: {failed}")
 
     async def _changed_meanwhile(self, asked: list[MarginPosition]) -> list[MarginPosition]:
         """Return the positions of ``asked`` as they are now, where they are no longer what they were."""
-        if not asked:
-            return []
         try:
             now = {position.leg: position for position in await self._line.reads.positions()}
         except ExchangeError as failed:
             for position in asked:
                 self._openings.forget(position.leg)
-                self._note(position.leg, None, f"age not confirmed: {failed}")
+                self._note(position.leg, f"age not confirmed: {failed}")
             return []
-        changed = [each for each in asked if not _is_same(each, now.get(each.leg))]
+        changed = [
+            each for each in asked if each.leg not in now or not now[each.leg].is_untouched_since(each)
+        ]
         for position in changed:
             self._openings.forget(position.leg)
-            self._note(position.leg, None)
+            self._problems.pop(position.leg, None)
         return [now[position.leg] for position in changed if position.leg in now]
 
-    def _note(self, leg: Leg, age_ms: int | None, problem: str = "") -> None:
-        self._ages[leg] = age_ms
-        self._problems.pop(leg, None)
-        if problem:
-            self._problems[leg] = f"{leg.key}: {problem}"
-
-
-def _is_same(before: MarginPosition, now: MarginPosition | None) -> bool:
-    return now is not None and (before.amount, before.update_time_ms) == (now.amount, now.update_time_ms)
+    def _note(self, leg: Leg, problem: str) -> None:
+        self._problems[leg] = f"{leg.key}: {problem}"

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from quantum_trader.bsc.exits import Breach, Reading, breaches_of
 from quantum_trader.bsc.health import Authority, State
 from quantum_trader.bsc.opened import Openings
-from quantum_trader.bsc.reading import look
+from quantum_trader.bsc.reading import look, still_stands
 from quantum_trader.bsc.watchdog import Watchdog
 from quantum_trader.domain.clock import Clock
 from quantum_trader.domain.order import AccountTrade, ExitOrder, NotSent, Outcome
@@ -134,7 +135,7 @@ async def rehearse(clock: Clock) -> tuple[list[str], list[dict[str, Any]]]:
             {"failing": name, "polls": [state.value for state in states], "orders": stage.orders_sent}
         )
     stage = _Stage(frozenset({"trades"}), unrealized_pnl_usdt=Decimal(0))
-    seen = await look(stage, Openings(stage.trades))
+    seen = await look(stage, Openings(stage.trades, partial(still_stands, stage)))
     due = breaches_of(seen.reading)
     if due or not seen.problems:
         problems.append(f"without trades: {len(due)} breaches, problems {list(seen.problems)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import click
 from quantum_trader.bsc import limits
 from quantum_trader.bsc.exits import Reading, Watched, all_breaches, measure
 from quantum_trader.bsc.opened import Openings
-from quantum_trader.bsc.reading import Look, look
+from quantum_trader.bsc.reading import Look, look, still_stands
 from quantum_trader.cli.common import (
     FAILED,
     UNREACHABLE,
@@ -64,7 +65,7 @@ def _look(config_path: Path | None) -> Look:
     async def work() -> Look:
         async with own_line(essentials, credentials) as line:
             await line.clock.measure()
-            return await look(line, Openings(line.reads.trades))
+            return await look(line, Openings(line.reads.trades, partial(still_stands, line.reads)))
 
     try:
         return asyncio.run(work())

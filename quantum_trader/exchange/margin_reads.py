@@ -48,6 +48,11 @@ class MarginPosition:
         """The order side that reduces this position."""
         return Side.SELL if self.amount > 0 else Side.BUY
 
+    def is_untouched_since(self, before: MarginPosition) -> bool:
+        """Whether the exchange has not changed it since it was read as ``before``."""
+        seen = (before.leg, before.amount, before.update_time_ms)
+        return (self.leg, self.amount, self.update_time_ms) == seen
+
 
 @dataclass(frozen=True, slots=True)
 class CrossMargin:

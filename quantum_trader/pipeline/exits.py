@@ -38,11 +38,13 @@ from quantum_trader.pipeline.evidence import Rooms, read_rules_anew
 from quantum_trader.pipeline.fate import Fate, filled_quantity
 from quantum_trader.pipeline.follow import OrderFollower, wait_in_lane
 from quantum_trader.pipeline.opens import attempt_record, found_record, recovered_record
+from quantum_trader.positions.live import READS_LAG_S
 from quantum_trader.stores.claims import Refusal, StoredOrder
 
 ORDERS_MAX = 100
 PAUSE_FIRST_S = 0.2
 PAUSE_MAX_S = 5.0
+NOTHING_TO_REDUCE = -2022
 REDUCE_ONLY_OBSTRUCTED = -4118
 RETRIED = frozenset(
     {
@@ -72,6 +74,8 @@ class Progress:
     last_trouble: str = ""
     signed_anew: bool = False
     times_obstructed: int = 0
+    nothing_to_reduce_since_ms: int | None = None
+    """Since when the exchange has said so, order after order, of a position that it shows."""
     former: Callable[[], Awaitable[list[OrderState]]] | None = None
     """Asks for what the plan did in a former life, where it went out before that could be known."""
     filled_before: Decimal = ZERO
@@ -130,6 +134,7 @@ class ExitSender:
             if isinstance(outcome, Accepted):
                 following = self._follower.until_final(outcome.order)
                 progress.orders.append(await wait_in_lane(following, outcome_unknown))
+                await self._pause_unless_filled(progress)
             elif isinstance(outcome, Unknown):
                 await outcome_unknown()
                 await self._settle_unknown(progress)
@@ -178,10 +183,30 @@ class ExitSender:
                 return await self._may_fit(progress)
             if refusal not in RETRIED and outcome.http_status not in RETRIED_STATUSES:
                 return False
-            if outcome.code == REDUCE_ONLY_OBSTRUCTED:
+            if outcome.code == REDUCE_ONLY_OBSTRUCTED or self._is_crowded_out(progress, outcome.code):
                 await self._clear_the_way(progress)
         await self._pause(progress)
         return True
+
+    def _is_crowded_out(self, progress: Progress, code: int | None) -> bool:
+        """Whether resting orders hold what the exit is to reduce (BINANCE.md 12.1).
+
+        -2022 says so, and also that the position is gone: for as long as reads may lag it is taken for that.
+        """
+        if code != NOTHING_TO_REDUCE:
+            return False
+        now_ms = self._clock.now_ms()
+        if progress.nothing_to_reduce_since_ms is None:
+            progress.nothing_to_reduce_since_ms = now_ms
+        return now_ms - progress.nothing_to_reduce_since_ms >= READS_LAG_S * 1000
+
+    async def _pause_unless_filled(self, progress: Progress) -> None:
+        """Give the market time where it took nothing of an order: what expired at once would again."""
+        progress.nothing_to_reduce_since_ms = None
+        if progress.orders[-1].executed_quantity > 0:
+            progress.pause_s = PAUSE_FIRST_S
+        else:
+            await self._pause(progress)
 
     async def _pause(self, progress: Progress) -> None:
         await self._clock.sleep(progress.pause_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
@@ -10,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.house import until
 from support.watch import HOUR_S, Scene, scene
 
 from quantum_trader.alerts.events import alert_of
-from quantum_trader.bsc import lifespan
+from quantum_trader.bsc import lifespan, watchdog
 from quantum_trader.bsc.events import Event, entry_of
 from quantum_trader.bsc.health import Authority, State
 from quantum_trader.bsc.lifespan import COPY, FILE, UNPROVEN, Lifespan
@@ -130,6 +132,63 @@ async def test_inc101_cross_margin_is_relieved_by_the_worst_and_the_others_stay(
         assert [told["reason"] for told in stage.heard.of(Event.FORCE_CLOSE)] == ["MAX_MARGIN_BREACH"]
         assert stage.amount("XRPUSDT") == 0
         assert stage.amount("BTCUSDT") == Decimal("0.003")
+
+
+@pytest.mark.parametrize("lags_s", [1, 100])
+async def test_inc101_reads_that_lag_behind_a_close_let_no_healthy_position_follow(
+    tmp_path: Path, lags_s: int
+) -> None:
+    """Cross margin: one close is enough; a read from before it still shows the ratio as breached."""
+    async with scene(tmp_path / "bsc", balance_usdt=45) as stage:
+        for symbol in ("XRPUSDT", "BTCUSDT"):
+            stage.venue.venue.set_leverage(stage.account, symbol, 75, stage.clock.now_ms())
+            stage.pin(symbol, stage.price(symbol))
+        stage.trade("XRPUSDT", "BUY", int(Decimal(1500) / stage.price("XRPUSDT")))
+        stage.trade("BTCUSDT", "BUY", "0.003")
+        stage.fall("XRPUSDT", "0.0213")
+        line = stage.line()
+        read_positions, read_cross = line.reads.positions, line.reads.cross_margin
+        before = [await read_positions(), await read_cross()]
+        answers_anew_s = stage.clock.monotonic_s() + lags_s
+
+        async def lagging(number: int, read: Any) -> Any:
+            stage.clock.move(0.25)
+            return await read() if stage.clock.monotonic_s() > answers_anew_s else before[number]
+
+        line.reads.positions = lambda: lagging(0, read_positions)  # type: ignore[method-assign]
+        line.reads.cross_margin = lambda: lagging(1, read_cross)  # type: ignore[method-assign]
+        await (await stage.watchdog(line=line)).poll()
+        assert stage.amount("XRPUSDT") == 0
+        assert stage.amount("BTCUSDT") == Decimal("0.003")
+
+
+async def test_a_loss_does_not_wait_for_the_trades_of_another_position(
+    stage: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watchdog, "AGES_PATIENCE_S", 0.05)
+    for symbol in ("XRPUSDT", "ADAUSDT"):
+        stage.pin(symbol, stage.price(symbol))
+        stage.trade(symbol, "BUY", 100)
+    stage.fall("XRPUSDT", "0.031")
+    line, closed_first = stage.line(), asyncio.Event()
+    read_trades = line.reads.trades
+
+    async def gone(symbol: str) -> bool:
+        return stage.amount(symbol) == 0
+
+    async def late(symbol: str, since_ms: int) -> Any:
+        await until(lambda: gone("XRPUSDT"), 10, "the close of the loss")
+        closed_first.set()
+        return await read_trades(symbol, since_ms)
+
+    line.reads.trades = late  # type: ignore[method-assign]
+    dog = await stage.watchdog(line=line)
+    async with asyncio.timeout(20):
+        assert await dog.poll() is State.OK
+    assert closed_first.is_set()
+    assert [told["symbol"] for told in stage.heard.of(Event.FORCE_CLOSE)] == ["XRPUSDT"]
+    rows = StatusFile(stage.folder).read()["positions"]  # type: ignore[index]
+    assert {row["symbol"]: row["age_h"] for row in rows} == {"XRPUSDT": "", "ADAUSDT": "0.0"}
 
 
 @pytest.mark.parametrize(("side", "opens"), [(PositionSide.LONG, "BUY"), (PositionSide.SHORT, "SELL")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from decimal import Decimal
 from types import SimpleNamespace
@@ -11,10 +12,19 @@ import pytest
 from support.cases import NOW_MS, leg, position, positions
 
 from quantum_trader.domain.evidence import Reading
-from quantum_trader.domain.order import Rejected, client_order_id
+from quantum_trader.domain.order import (
+    Accepted,
+    ExitOrder,
+    OrderState,
+    OrderStatus,
+    Outcome,
+    Rejected,
+    client_order_id,
+)
 from quantum_trader.domain.trading import Side
 from quantum_trader.pipeline.claim import ClaimStep, Grant
 from quantum_trader.pipeline.exits import ExitSender, Progress
+from quantum_trader.pipeline.fate import Fate
 from quantum_trader.positions.live import SizedBy
 from quantum_trader.stores.claims import PlanRecord, Refusal, StoredOrder
 
@@ -155,3 +165,84 @@ class Follower:
 
 async def nothing() -> None:
     """Nobody waits."""
+
+
+class Market:
+    """An exit port that answers one order after another, and the follower that asks nothing more."""
+
+    def __init__(self, clock: SteppedClock, answers: Callable[[ExitOrder], Outcome]) -> None:
+        self._clock = clock
+        self._answers = answers
+        self.sent_ms: list[int] = []
+        self.cancelled_ms: dict[str, int] = {}
+
+    async def reduce_position(self, order: ExitOrder) -> Outcome:
+        self.sent_ms.append(self._clock.at_ms - NOW_MS)
+        return self._answers(order)
+
+    async def first_word(self, sending: Awaitable[Outcome], _: StoredOrder) -> Outcome:
+        return await sending
+
+    async def until_final(self, order: OrderState) -> OrderState:
+        return order
+
+    async def cancel_open_orders(self, symbol: str) -> None:
+        self.cancelled_ms[symbol] = self._clock.at_ms - NOW_MS
+
+    async def cancel_conditional_orders(self, symbol: str) -> None:
+        self.cancelled_ms[f"conditional {symbol}"] = self._clock.at_ms - NOW_MS
+
+
+def ended_as(*ends: tuple[OrderStatus, int]) -> Callable[[ExitOrder], Outcome]:
+    """Answer with one status and executed quantity after another, and go on with the last."""
+    left = list(ends)
+
+    def answer(order: ExitOrder) -> Outcome:
+        status, executed = left.pop(0) if len(left) > 1 else left[0]
+        return Accepted(
+            OrderState(
+                leg=order.leg,
+                side=order.side,
+                order_id=7,
+                client_order_id=order.client_order_id,
+                status=status,
+                quantity=order.quantity,
+                executed_quantity=Decimal(executed),
+                avg_price=None,
+                update_time_ms=NOW_MS,
+            )
+        )
+
+    return answer
+
+
+async def sent(answers: Callable[[ExitOrder], Outcome], deadline_s: int) -> tuple[Fate, Market]:
+    rooms = rooms_with(Lease())
+    rooms.mirror = SimpleNamespace(keep=lambda record, claim: None)
+    rooms.book = SimpleNamespace(exposure=lambda plan_id: None)
+    rooms.keys = SimpleNamespace(order_answered=lambda outcome: None)
+    market = Market(rooms.clock, answers)
+    sender = ExitSender(market, ClaimStep(Store(), rooms, None), market, rooms, rooms.clock)  # type: ignore[arg-type]
+    grant = Grant(RECORD, None)  # type: ignore[arg-type]
+    fate = await sender.send(grant, Decimal(5), NOW_MS + deadline_s * 1000, nothing)
+    return fate, market
+
+
+async def test_orders_that_the_market_takes_nothing_of_are_spread_over_the_time_an_exit_has() -> None:
+    fate, market = await sent(ended_as((OrderStatus.EXPIRED, 0)), 300)
+    assert (fate.ended.value, fate.reason, fate.error) == ("REJECTED", "no_fill", "EXPIRED")
+    assert market.sent_ms[:5] == [0, 200, 600, 1_400, 3_000]
+    assert market.sent_ms[-1] > 290_000
+
+
+async def test_a_fill_lets_the_rest_follow_at_once() -> None:
+    answers = ended_as((OrderStatus.EXPIRED, 0), (OrderStatus.EXPIRED, 2), (OrderStatus.FILLED, 3))
+    fate, market = await sent(answers, 300)
+    assert (fate.ended.value, market.sent_ms) == ("FILLED", [0, 200, 200])
+
+
+async def test_inc_30_resting_orders_that_hold_the_position_go_once_it_cannot_just_be_gone() -> None:
+    fate, market = await sent(lambda order: Rejected(-2022, "ReduceOnly Order is rejected.", 400), 8)
+    assert (fate.ended.value, market.sent_ms) == ("REJECTED", [0, 200, 600, 1_400, 3_000, 6_200])
+    symbol = leg().symbol
+    assert market.cancelled_ms == {symbol: 3_000, f"conditional {symbol}": 6_200}
