@@ -79,7 +79,7 @@ class AuditCalendar:
 
     async def hold_what_is_due(self) -> list[Held]:
         """Hold every audit that is due, and return them; a full disk leaves it for the next look."""
-        activation = self._lifespan.read(self._clock.now_ms())
+        activation = await asyncio.to_thread(self._lifespan.read, self._clock.now_ms())
         if activation is None:
             return []
         held = []

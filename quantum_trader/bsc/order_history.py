@@ -25,8 +25,11 @@ from quantum_trader.exchange.errors import ExchangeError
 from quantum_trader.exchange.margin_reads import MarginPosition, PastOrder
 
 NAME = "exit-only"
-JUST_BEFORE_MS = 5_000
-"""A position may change between the look and the order: each size within this time is accepted."""
+JUST_BEFORE_MS = 30_000
+"""A position may change between the look and the order, with slow answers and tries between them.
+
+Each size within this time is accepted.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +115,10 @@ def _is_certain(order: PastOrder, history: History) -> bool:
     own = sum((trade.quantity for trade in trades if trade.order_id == order.state.order_id), Decimal(0))
     if leg in history.moved or own != order.state.executed_quantity:
         return False
-    return all(is_settled(each, trades, history.to_ms) for each in history.positions if each.leg == leg)
+    live = [each for each in history.positions if each.leg == leg]
+    if not live and trades:  # a flat leg whose newest trade opened it has a close that is not listed yet
+        return trades[-1].side is order.state.side
+    return all(is_settled(each, trades, history.to_ms) for each in live)
 
 
 def _amounts_before(order: PastOrder, history: History) -> list[Decimal]:

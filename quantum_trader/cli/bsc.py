@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import click
 import orjson
 import structlog
+import uvloop
 
 from quantum_trader import log
 from quantum_trader.bsc.audit import DAILY, WEEKLY
@@ -57,7 +58,8 @@ def run(config_path: Path | None, log_format: str) -> None:
     essentials = _essentials(config_path)
     log.set_up("info", log_format)
     log.hide((*essentials.alert_urls, *passwords_in(essentials.redis_url)))
-    asyncio.run(_watch(essentials, _credentials(essentials)))
+    # names are looked up beside asyncio's own threads: a disk that hangs fills those, and BSC goes on
+    uvloop.run(_watch(essentials, _credentials(essentials)))
 
 
 @command.command("status")

@@ -23,7 +23,7 @@ import structlog
 from quantum_trader.concurrency import end_tasks
 from quantum_trader.domain.clock import Clock
 from quantum_trader.exchange.endpoints import Endpoint
-from quantum_trader.exchange.errors import ExchangeError, ExchangeRefused, ExchangeUnreachable
+from quantum_trader.exchange.errors import ExchangeError, ExchangeRefused, ExchangeUnreachable, HeldBack
 from quantum_trader.exchange.reads import timing_params
 from quantum_trader.exchange.replies import Reply
 from quantum_trader.exchange.rest import Params, refuse_over_budget
@@ -93,6 +93,10 @@ class WsApi:
     # -- the session
 
     async def _find_url(self) -> str:
+        """Return where to connect; raises ``HeldBack`` during a ban, which a handshake would prolong."""
+        if self._weight.is_banned:
+            wait_s = self._weight.wait_s(0, Priority.EXIT)
+            raise HeldBack("WebSocket API", f"banned, free in {wait_s:.1f} s", retry_after_s=wait_s)
         return self._settings.ws_api_url
 
     async def _greet(self, socket: Socket) -> None:

@@ -67,6 +67,14 @@ OWN = trade(7, Side.SELL, 40, CLOSED_MS)
             [OWN, trade(8, Side.BUY, 60, NOW_MS - 5_000)],
             "PASS",
         ),
+        ([[], []], [OWN, trade(8, Side.BUY, 60, NOW_MS - 5_000)], "INCONCLUSIVE"),  # its close is not listed
+        (
+            [[], []],
+            [OWN, trade(8, Side.SELL, 60, NOW_MS - 5_000)],
+            "FAIL",
+        ),  # somebody closed what it had left
+        ([LEFT, LEFT], [trade(6, Side.BUY, 60, CLOSED_MS - 8_000), OWN], "PASS"),  # added since it looked
+        ([LEFT, LEFT], [trade(6, Side.BUY, 60, CLOSED_MS - 40_000), OWN], "FAIL"),
     ],
 )
 async def test_what_does_not_fit_together_is_inconclusive(

@@ -19,6 +19,7 @@ from quantum_trader.domain.clock import SystemClock
 from quantum_trader.domain.order import Accepted, Claimed, ExitOrder, NotSent, OpenOrder, Rejected, Unknown
 from quantum_trader.domain.trading import Leg, Side
 from quantum_trader.exchange.binance import Exchange, connect
+from quantum_trader.exchange.replies import Reply
 from quantum_trader.exchange.settings import ExchangeSettings
 from quantum_trader.exchange.simulator import (
     AccountSettings,
@@ -221,6 +222,16 @@ async def test_inc_86_a_throttle_holds_opens_back_for_as_long_as_it_says_and_no_
     wait_s = float(held.reason.split("free in ")[1].split(" ")[0])
     assert 20 < wait_s <= 30
     assert isinstance(await connected_ws.sell(), Accepted)
+
+
+async def test_inc_86_a_ban_lets_no_connection_be_made_until_it_is_over(connected_ws: Scene) -> None:
+    ws_api = connected_ws.client.ws_api
+    assert ws_api is not None
+    await ws_api.stop()
+    connected_ws.client.weight.observe(Reply(418, {"retry-after": "60"}, b"{}"))
+    before = ws_api.link.connections
+    assert "banned, free in" in await ws_api.link._live_once()
+    assert ws_api.link.connections == before
 
 
 async def test_an_answer_without_id_is_no_answer_to_any_order(connected_ws: Scene) -> None:
