@@ -129,8 +129,7 @@ class Watchdog:
             act.reading, problems = await looking
         finally:
             looking.cancel()
-        passed = act.touched | legs_of(urgent)
-        late = [breach for breach in all_breaches(act.reading) if breach.leg not in passed]
+        late = await self._late_breaches(act, legs_of(urgent).union(act.touched))
         told, breaches = _joined(first, act.reading, legs_of(urgent)), [*urgent, *late]
         await self._act(act, late)
         self._tell_lines(told, breaches)
@@ -157,6 +156,16 @@ class Watchdog:
             log.exception("bsc_poll_broken")
             return first, (_in_the_watch(broken),)
         return seen.reading, seen.problems
+
+    async def _late_breaches(self, act: _Act, passed: frozenset[Leg]) -> list[Breach]:
+        """Judge the second look, by a reading that knows of all closes; those ``passed`` had their turn."""
+        try:
+            if act.closed and not await self._looks_past(act):
+                return []
+        except ExchangeError as failed:
+            log.warning("bsc_late_breaches_wait", error=str(failed))
+            return []
+        return [breach for breach in all_breaches(act.reading) if breach.leg not in passed]
 
     async def _read_trades(self, symbol: str, since_ms: int) -> Sequence[AccountTrade]:
         return await self._line().reads.trades(symbol, since_ms)

@@ -134,11 +134,13 @@ async def test_inc101_cross_margin_is_relieved_by_the_worst_and_the_others_stay(
         assert stage.amount("BTCUSDT") == Decimal("0.003")
 
 
+@pytest.mark.parametrize("ages_are_late", [False, True])
 @pytest.mark.parametrize("lags_s", [1, 100])
 async def test_inc101_reads_that_lag_behind_a_close_let_no_healthy_position_follow(
-    tmp_path: Path, lags_s: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lags_s: int, ages_are_late: bool
 ) -> None:
     """Cross margin: one close is enough; a read from before it still shows the ratio as breached."""
+    monkeypatch.setattr(watchdog, "AGES_PATIENCE_S", 0.05 if ages_are_late else 10)
     async with scene(tmp_path / "bsc", balance_usdt=45) as stage:
         for symbol in ("XRPUSDT", "BTCUSDT"):
             stage.venue.venue.set_leverage(stage.account, symbol, 75, stage.clock.now_ms())
@@ -151,10 +153,19 @@ async def test_inc101_reads_that_lag_behind_a_close_let_no_healthy_position_foll
         before = [await read_positions(), await read_cross()]
         answers_anew_s = stage.clock.monotonic_s() + lags_s
 
+        async def gone() -> bool:
+            return stage.amount("XRPUSDT") == 0
+
+        async def late(symbol: str, since_ms: int, read: Any = line.reads.trades) -> Any:
+            if ages_are_late:
+                await until(gone, 10, "the close of the worst")
+            return await read(symbol, since_ms)
+
         async def lagging(number: int, read: Any) -> Any:
             stage.clock.move(0.25)
             return await read() if stage.clock.monotonic_s() > answers_anew_s else before[number]
 
+        line.reads.trades = late  # type: ignore[method-assign]
         line.reads.positions = lambda: lagging(0, read_positions)  # type: ignore[method-assign]
         line.reads.cross_margin = lambda: lagging(1, read_cross)  # type: ignore[method-assign]
         await (await stage.watchdog(line=line)).poll()
