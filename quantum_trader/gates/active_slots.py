@@ -61,8 +61,14 @@ class ActiveSlots(Gate):
     )
 
     def judge(self, case: Case) -> Verdict:
-        """Deny an OPEN outside the universe, too correlated, or without a free slot."""
+        """Deny an OPEN outside the universe, too correlated, or without a free slot.
+
+        And an ADD to what is being closed for a rotation: what is added would be left of it (INC-48).
+        """
         positions = case.evidence.get(facts.POSITIONS, age_ms_max=case.terms.position_age_ms_max)
+        rotation = case.evidence.get(facts.ROTATION)
+        if case.effect is Effect.ADD and rotation is not None and case.plan.symbol == rotation.close_symbol:
+            return self.denies(Reason.ACTIVE_SLOTS_WAITING, rotation=rotation.new_plan_id)
         if case.effect is not Effect.OPEN:
             return self.passes(effect=case.effect)
         policy = case.evidence.get(facts.POLICY, age_ms_max=case.terms.operator_age_ms_max)

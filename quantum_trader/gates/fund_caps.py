@@ -29,7 +29,7 @@ class FundCaps(Gate):
         default=Decimal(2000), gt=0, description="USDT notional of all positions, claims and this order"
     )
     symbol_cooldown_s: int = Field(
-        default=60, ge=0, description="seconds after a symbol's last executed open"
+        default=60, ge=0, le=86_400, description="seconds after a symbol's last executed open"
     )
 
     def judge(self, case: Case) -> Verdict:

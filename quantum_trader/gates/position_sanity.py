@@ -27,7 +27,9 @@ class PositionSanity(Gate):
     stale_s: int = Field(
         default=10, ge=1, description="seconds after which a position read is taken anew before judging"
     )
-    cooldown_s: int = Field(default=15, ge=0, description="seconds after a symbol's last executed open")
+    cooldown_s: int = Field(
+        default=15, ge=0, le=86_400, description="seconds after a symbol's last executed open"
+    )
     qty_tolerance: Decimal = Field(
         default=Decimal("0.01"),
         ge=0,

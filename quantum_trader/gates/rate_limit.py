@@ -26,7 +26,9 @@ class RateLimit(Gate):
 
     name: ClassVar[str] = "rate_limit"
 
-    per_symbol_s: int = Field(default=30, ge=0, description="seconds between two opens of one symbol")
+    per_symbol_s: int = Field(
+        default=30, ge=0, le=3600, description="seconds between two opens of one symbol"
+    )
     global_per_min: int = Field(default=5, ge=1, description="opens of all symbols within a minute")
     per_symbol_5min_max: int = Field(default=2, ge=1, description="opens of one symbol within 5 minutes")
     per_symbol_hour_max: int = Field(default=3, ge=1, description="opens of one symbol within an hour")

@@ -99,7 +99,10 @@ class Consumer:
             await end_tasks(unfinished)
 
     async def run(self) -> None:
-        """Recover, then read until stopped; reconnects for as long as it takes."""
+        """Recover, then read until stopped; reconnects for as long as it takes.
+
+        What nobody thought of is logged and begun anew likewise: without this no exit would be read.
+        """
         pause_s = RECONNECT_PAUSE_FIRST_S
         while not self._stopping.is_set():
             try:
@@ -109,12 +112,16 @@ class Consumer:
                 self.connected, pause_s = True, RECONNECT_PAUSE_FIRST_S
                 await self._read_on()
             except RedisError as lost:
-                self.connected = False
-                self._ledger.doubt_stored()
                 log.warning("redis_lost", error=str(lost), retry_s=pause_s)
-                await self._clock.sleep(pause_s)
-                pause_s = min(pause_s * 2, RECONNECT_PAUSE_MAX_S)
-                await self._stream.reconnect()
+            except Exception:
+                log.exception("consumer_broken", retry_s=pause_s)
+            else:
+                continue
+            self.connected = False
+            self._ledger.doubt_stored()
+            await self._clock.sleep(pause_s)
+            pause_s = min(pause_s * 2, RECONNECT_PAUSE_MAX_S)
+            await self._stream.reconnect()
 
     async def _stands_by(self) -> bool:
         """Whether another engine has the lease: its plans are not ours to read, nor to settle.
@@ -370,10 +377,14 @@ class Consumer:
         """Show a copy of a plan under way; it is acknowledged after that plan's result (INC-82).
 
         A failover may lose the entry in hand, and its result: then the copy is what is left of the plan.
+        A Redis that is full cannot show it; no other plan waits for that.
         """
         mismatch = self._active[entry.plan_id] != entry.content_hash
         event = self._duplicate_event(entry.plan_id, stream_id, mismatch=mismatch, state="in_progress")
-        await self._stream.publish(event)
+        try:
+            await self._stream.publish(event)
+        except RedisError as failed:
+            log.warning("copy_untold", plan_id=entry.plan_id, stream_id=stream_id, error=str(failed))
         self._in_hand.add(stream_id)
         if entry.plan_id in self._active:
             self._copies.setdefault(entry.plan_id, []).append(stream_id)

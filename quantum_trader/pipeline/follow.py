@@ -41,6 +41,7 @@ from quantum_trader.domain.order import (
 from quantum_trader.domain.trading import ZERO, Leg
 from quantum_trader.exchange.errors import ExchangeError
 from quantum_trader.exchange.ports import AccountReads
+from quantum_trader.pipeline.plan_orders import says_no_symbol
 from quantum_trader.positions.order_news import OrderNews, Watch
 from quantum_trader.stores.claims import StoredOrder
 
@@ -219,7 +220,7 @@ class OrderFollower:
         try:
             found = await self._account.order(order.leg.symbol, order.client_order_id)
         except ExchangeError as failed:
-            return failed
+            return self._told(order) if says_no_symbol(failed) else failed
         if found is None or _is_older(found, order):
             return self._told(order)
         return found
@@ -234,7 +235,7 @@ class OrderFollower:
         """Whether trades and position are explained without this order."""
         since_ms = order.timestamp_ms - LOOK_BACK_MS
         try:
-            trades = await self._account.trades(order.leg.symbol, since_ms)
+            trades = await self._trades(order.leg.symbol, since_ms)
             positions = await self._account.positions()
             client_ids = {
                 order_id: await self._account.client_order_id_of(order.leg.symbol, order_id)
@@ -253,6 +254,14 @@ class OrderFollower:
         if order.position_amt is not None:
             explained |= _explained(order.position_amt, order.leg, trades)
         return positions.amount(order.leg) in explained or agreed_for_ms > UNEXPLAINED_MS
+
+    async def _trades(self, symbol: str, since_ms: int) -> Sequence[AccountTrade]:
+        try:
+            return await self._account.trades(symbol, since_ms)
+        except ExchangeError as failed:
+            if says_no_symbol(failed):
+                return ()
+            raise
 
 
 def _explained(known: Decimal, leg: Leg, trades: Sequence[AccountTrade]) -> set[Decimal]:

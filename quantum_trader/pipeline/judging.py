@@ -78,6 +78,14 @@ class InHand:
     state: str = ""
     deadline_ms: int | None = None
 
+    @property
+    def issued_ms(self) -> int:
+        """When the plan's time began, ms by our clock: at its delivery at the latest.
+
+        A stream id, or a clock of Redis, that is ahead of ours gives no plan more time.
+        """
+        return min(self.plan.issued_at_ms, self.delivered_ms)
+
 
 class Judge:
     """Gathers, decides and claims; between the first and the last of these there is no ``await``."""
@@ -138,7 +146,7 @@ class Judge:
         An open lets the plans behind it pass meanwhile: what it waits for may be an order of unknown
         outcome, and exits do not wait for that (SPEC 5 "In flight"). An exit keeps its turn.
         """
-        deadline_ms = delivery.deadline_ms or self._deadline_ms(delivery.plan, decision)
+        deadline_ms = delivery.deadline_ms or self._deadline_ms(delivery, decision)
         if self._clock.now_ms() >= deadline_ms:
             return False
         if decision.is_exit:
@@ -211,7 +219,7 @@ class Judge:
         sized = plan.side is not PlanSide.CLOSE and plan.blind_quantity is not None
         if sized or self._is_fresh(account.positions):
             return delivered_ms + int(BLIND_EXIT_AFTER_S * 1000)
-        return plan.issued_at_ms + self._rules.ages.exit_ms
+        return min(plan.issued_at_ms, delivered_ms) + self._rules.ages.exit_ms
 
     def _is_fresh(self, positions: Reading[Positions] | None) -> bool:
         return is_fresh(positions, self._clock.now_ms(), self._rules.chain.terms.position_age_ms_max)
@@ -303,8 +311,8 @@ class Judge:
             self._rooms.cooldowns.cools(decision.plan.symbol)
         return Ending.of_refusal(decision, refusal)
 
-    def _deadline_ms(self, plan: Plan, decision: Decision) -> int:
-        return plan.issued_at_ms + (
+    def _deadline_ms(self, delivery: InHand, decision: Decision) -> int:
+        return delivery.issued_ms + (
             self._rules.ages.exit_ms if decision.is_exit else self._rules.ages.open_ms
         )
 

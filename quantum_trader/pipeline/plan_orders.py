@@ -8,7 +8,13 @@ from quantum_trader.exchange.codes import Refusal, refusal_of
 from quantum_trader.exchange.errors import ExchangeError, ExchangeRefused
 from quantum_trader.exchange.ports import AccountReads
 
+NO_SUCH_SYMBOL = -1121
 LOOK_BACK_MS = 60_000  # by how much the clocks of Redis and of the exchange may differ
+
+
+def says_no_symbol(failed: ExchangeError) -> bool:
+    """Whether the exchange has said that the symbol does not exist (-1121), and so no order of it."""
+    return isinstance(failed, ExchangeRefused) and failed.code == NO_SUCH_SYMBOL
 
 
 async def filled_numbers(account: AccountReads, symbol: str, plan_id: str, since_ms: int) -> list[int]:

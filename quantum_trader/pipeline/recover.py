@@ -26,7 +26,7 @@ from quantum_trader.pipeline.evidence import Rooms
 from quantum_trader.pipeline.intake import read_entry
 from quantum_trader.pipeline.judging import Steps
 from quantum_trader.pipeline.opens import recovered_record
-from quantum_trader.pipeline.plan_orders import LOOK_BACK_MS, filled_numbers
+from quantum_trader.pipeline.plan_orders import LOOK_BACK_MS, filled_numbers, says_no_symbol
 from quantum_trader.pipeline.rules import RulesInForce
 from quantum_trader.pipeline.runner import PlanRunner
 from quantum_trader.positions.live import READS_LAG_S
@@ -129,6 +129,8 @@ class Recovery:
             try:
                 return await filled_numbers(self._account, order.leg.symbol, record.plan_id, since_ms)
             except ExchangeError as failed:
+                if says_no_symbol(failed):
+                    return []
                 log.warning("order_query_failed", client_order_id=order.client_order_id, error=str(failed))
             await self._clock.sleep(RETRY_PAUSE_S)
 
@@ -153,6 +155,8 @@ class Recovery:
             try:
                 return await self._account.order(symbol, client_order_id)
             except ExchangeError as failed:
+                if says_no_symbol(failed):
+                    return None
                 log.warning("order_query_failed", client_order_id=client_order_id, error=str(failed))
             await self._clock.sleep(RETRY_PAUSE_S)
 

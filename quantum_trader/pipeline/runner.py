@@ -74,7 +74,7 @@ class PlanRunner:
         expired = self._expired(delivery, limit_ms, is_exit=is_exit)
         if expired is not None:
             return await self._end_expired(delivery, expired, limit_ms)
-        deadline_ms = plan.issued_at_ms + self._rules.ages.open_ms
+        deadline_ms = delivery.issued_ms + self._rules.ages.open_ms
         wait_s = None if is_exit else max(0.0, (deadline_ms - self._clock.now_ms()) / 1000)
         try:
             return await self._run_in_lane(delivery, wait_s)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
 from importlib.resources import files
 from typing import Any, cast
@@ -90,9 +91,13 @@ class Database:
         return await pipeline.execute(raise_on_error=False)
 
     async def reconnect(self) -> None:
-        """Let go of idle connections: the next command goes to whoever answers at the address now."""
+        """Let go of idle connections: the next command goes to whoever answers at the address now.
+
+        A server that hangs does not confirm the end of a TLS connection; that one is gone all the same.
+        """
         await self._close_lanes()
-        await self.client.connection_pool.disconnect(inuse_connections=False)
+        with suppress(RedisError, OSError):
+            await self.client.connection_pool.disconnect(inuse_connections=False)
 
     async def _close_lanes(self) -> None:
         for lane in (self._scripts_lane, self._blocking_lane):

@@ -171,7 +171,14 @@ def test_the_slot_being_freed_is_the_parked_plans_and_its_old_symbol_stays_close
     known = {"regime": regime("0.02", "0.0301"), "rotation": under_way}  # three slots
     reopened = judged(plan(), evidence(positions=held(1), **known))
     assert_denied_alone(reopened, "active_slots", "active_slots_waiting_rotation_close")
+    adds = tables(position_sanity={"allow_add": True})
+    enlarged = judged(plan(), evidence(positions=positions(position("0.1")), **known), adds)
+    assert_denied_alone(enlarged, "active_slots", "active_slots_waiting_rotation_close")
     other = RotationUnderWay(new_plan_id="parked", new_symbol=OTHERS[2], close_symbol=OTHERS[0])
+    added = judged(
+        plan(), evidence(positions=positions(position("0.1")), **{**known, "rotation": other}), adds
+    )
+    assert_allowed(added)
     taken = judged(plan(), evidence(positions=held(2), **{**known, "rotation": other}))
     assert_denied_alone(taken, "active_slots", "active_slots_waiting_rotation_close")
     parked = judged(plan(plan_id="parked"), evidence(positions=held(2), **{**known, "rotation": other}))

@@ -17,6 +17,7 @@ from quantum_trader.domain.result import Ended
 from quantum_trader.pipeline.consumer import Consumer
 from quantum_trader.pipeline.intake import Refused
 from quantum_trader.pipeline.results import Ending
+from quantum_trader.stores.connection import RedisError
 from quantum_trader.stores.plan_stream import GroupFound
 from quantum_trader.stores.settlement import PARKED, NotSettled
 
@@ -137,3 +138,44 @@ async def test_a_malformed_copy_of_a_plan_with_a_result_is_shown_and_acknowledge
     await stand.consumer._refuse(REFUSED, COPY)
     assert stand.acknowledged == [COPY]
     assert [event["event"] for event in stand.shown] == ["DUPLICATE_PLAN"]
+
+
+@pytest.mark.parametrize("full", [RedisError("OOM command not allowed"), RedisError("connection lost")])
+async def test_a_copy_that_redis_cannot_show_holds_up_no_other_entry(full: RedisError) -> None:
+    stand = Stand()
+
+    async def publish(_: Mapping[str, str]) -> None:
+        raise full
+
+    stand.publish = publish  # type: ignore[method-assign]
+    await stand.consumer._dismiss(PLAN, COPY)
+    assert COPY in stand.consumer._in_hand
+    stand.state = "terminal"
+    await stand.let_go()
+    assert stand.acknowledged == [COPY]
+
+
+@pytest.mark.parametrize("trouble", [RedisError("connection lost"), TimeoutError(), KeyError("a bug")])
+async def test_whatever_meets_the_consumer_it_goes_on_reading(trouble: Exception) -> None:
+    stand = Stand()
+    consumer, slept = stand.consumer, []
+
+    async def sleep(duration_s: float) -> None:
+        slept.append(duration_s)
+
+    async def take_over() -> None:
+        if len(slept) < 2:
+            raise trouble
+        consumer.stop()
+
+    async def reconnect() -> None:
+        assert not consumer.connected
+
+    nothing: Any = SimpleNamespace(sleep=sleep, doubt_stored=int, is_held=True, another_led=False)
+    consumer._clock = consumer._ledger = consumer._lease = nothing
+    stand.reconnect = reconnect  # type: ignore[attr-defined]
+    consumer._take_over = take_over  # type: ignore[method-assign]
+    consumer._clock.monotonic_s = float
+    await consumer.run()
+    assert slept == [0.2, 0.4]
+    assert consumer.connected

@@ -10,11 +10,14 @@ from support.cases import NOW_MS, position, positions
 
 from quantum_trader.domain.order import AccountTrade, OrderState
 from quantum_trader.domain.trading import Leg, Positions, Side
+from quantum_trader.exchange.errors import ExchangeRefused
+from quantum_trader.exchange.replies import Reply
 from quantum_trader.pipeline.follow import UNEXPLAINED_MS, OrderFollower, Patience
 from quantum_trader.positions.order_news import OrderNews
 from quantum_trader.stores.claims import StoredOrder
 
 SOL = Leg("SOLUSDT")
+NO_SYMBOL = ExchangeRefused("order", Reply(400, {}, b'{"code": -1121, "msg": "Invalid symbol."}'))
 SENT = StoredOrder(SOL, Side.BUY, Decimal("0.5"), "qt-sent-0", NOW_MS)
 
 
@@ -103,3 +106,17 @@ async def test_a_trade_that_may_be_the_orders_keeps_it_unknown_for_as_long_as_it
     account = Account(positions(position("0.5", "SOLUSDT")), (NOW_MS + 100, name, Side.BUY, "0.5"))
     with pytest.raises(AssertionError, match="stayed unknown"):
         await resolved(account, "0")
+
+
+async def test_an_order_of_a_symbol_that_the_exchange_does_not_have_any_more_is_proven_never_placed() -> None:
+    class Delisted(Account):
+        async def order(self, symbol: str, client_order_id: str) -> OrderState | None:
+            await super().order(symbol, client_order_id)
+            raise NO_SYMBOL
+
+        async def trades(self, symbol: str, since_ms: int) -> list[AccountTrade]:
+            raise NO_SYMBOL
+
+    clock = SteppedClock()
+    assert await resolved(Delisted(positions()), "0", clock=clock) is None
+    assert clock.now_ms() > NOW_MS + 3_000, "not before the request can no longer be accepted"

@@ -13,6 +13,8 @@ from support.cases import NOW_MS, leg
 
 from quantum_trader.domain.order import AccountTrade, OrderState, OrderStatus, client_order_id, number_of
 from quantum_trader.domain.trading import Side
+from quantum_trader.exchange.errors import ExchangeRefused
+from quantum_trader.exchange.replies import Reply
 from quantum_trader.pipeline.plan_orders import LOOK_BACK_MS
 from quantum_trader.pipeline.recover import Recovery
 from quantum_trader.positions.sent_orders import SentOrders
@@ -161,3 +163,14 @@ async def test_a_recovered_exit_frees_its_symbol_first_and_sends_only_where_the_
     recovery = Recovery(runner, steps, Account(), rooms, rules=rules, clock=clock)  # type: ignore[arg-type]
     await recovery.finish(record)
     assert done == ["unlocked", sends]
+
+
+async def test_an_exit_of_a_symbol_that_is_gone_is_recovered_as_it_was_stored() -> None:
+    async def gone(*_: object) -> Any:
+        raise ExchangeRefused("order", Reply(400, {}, b'{"code": -1121, "msg": "Invalid symbol."}'))
+
+    account: Any = SimpleNamespace(trades=gone, order=gone)
+    rooms: Any = SimpleNamespace(sent_orders_ms=SentOrders())
+    recovery = Recovery(None, None, account, rooms, rules=None, clock=None)  # type: ignore[arg-type]
+    assert await recovery._as_far_as_it_got(RECORD, NOW_MS) == RECORD
+    assert await recovery._ask("GONEUSDT", "qt-exit") is None

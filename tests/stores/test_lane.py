@@ -122,3 +122,17 @@ async def test_scripts_that_the_server_forgot_are_handed_over_again(database: Da
 async def test_errors_are_of_the_classes_that_redis_py_raises(lane: Lane) -> None:
     refused = await one(lane, "EVAL", "return redis.error_reply('OOM command not allowed')", 0)
     assert isinstance(refused, OutOfMemoryError)
+
+
+async def test_a_connection_that_does_not_end_keeps_nobody_from_reconnecting(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As over TLS, where a server that hangs does not confirm the end."""
+
+    async def hangs(*, inuse_connections: bool) -> None:
+        raise TimedOut
+
+    monkeypatch.setattr(database.client.connection_pool, "disconnect", hangs)
+    database.open_lanes()
+    await database.reconnect()
+    assert await database.run("unlock", ["no-lock"], ["nobody"]) is not None
