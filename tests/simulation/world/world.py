@@ -49,6 +49,7 @@ BUGS = frozenset(
     {
         "plan_failed",
         "upkeep_broken",
+        "consumer_broken",
         "GATE_ERROR",
         "claimed_plan_interrupted",
         "key_unreadable",
