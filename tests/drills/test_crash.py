@@ -19,6 +19,7 @@ import pytest
 import redis.asyncio as redis
 from support.house import EXCHANGE_QUICK, KEY, SECRET, Wire, exchange, until
 
+from quantum_trader.concurrency import end_tasks
 from quantum_trader.exchange.simulator import EmbeddedExchange, FaultKind, FaultRule, RateLimits
 from quantum_trader.exchange.simulator.limits import Usage
 from quantum_trader.stores.archive import FILE_NAME, archived_plan
@@ -204,8 +205,7 @@ async def test_inc_18_killed_again_and_again_under_load_it_loses_and_doubles_not
             await engine.wait()
             venue.gateway.usage = Usage(RateLimits())  # lives are short here: each has a minute's weight
             engine = await restart(tmp_path, url, chance)
-        putting.cancel()
-        await asyncio.gather(putting, return_exceptions=True)
+        await end_tasks([putting])
         try:
             await load.settle_doubts()
             await check(tmp_path, venue, list(load.certain), load.doubtful)
@@ -303,8 +303,7 @@ async def test_valkey_killed_again_and_again_under_load_loses_and_doubles_nothin
             await asyncio.sleep(chance.uniform(0.2, 0.8))
             await load.kill_valkey()
             await until(lambda: is_ready(tmp_path, engine.pid), 60, "the server's return")
-        putting.cancel()
-        await asyncio.gather(putting, return_exceptions=True)
+        await end_tasks([putting])
         try:
             await load.settle_doubts()
             await check(tmp_path, venue, list(load.certain), load.doubtful)
