@@ -120,14 +120,19 @@ async def test_inc101_isolated_margin_at_85_percent_is_closed(stage: Scene) -> N
     assert stage.amount("XRPUSDT") == 0
 
 
+def strain_cross_margin(stage: Scene) -> None:
+    """Bring a balance of 45 USDT to where the close of XRPUSDT is due, and is enough."""
+    for symbol in ("XRPUSDT", "BTCUSDT"):
+        stage.venue.venue.set_leverage(stage.account, symbol, 75, stage.clock.now_ms())
+        stage.pin(symbol, stage.price(symbol))
+    stage.trade("XRPUSDT", "BUY", int(Decimal(1500) / stage.price("XRPUSDT")))
+    stage.trade("BTCUSDT", "BUY", "0.003")
+    stage.fall("XRPUSDT", "0.0213")
+
+
 async def test_inc101_cross_margin_is_relieved_by_the_worst_and_the_others_stay(tmp_path: Path) -> None:
     async with scene(tmp_path / "bsc", balance_usdt=45) as stage:
-        for symbol in ("XRPUSDT", "BTCUSDT"):
-            stage.venue.venue.set_leverage(stage.account, symbol, 75, stage.clock.now_ms())
-            stage.pin(symbol, stage.price(symbol))
-        stage.trade("XRPUSDT", "BUY", int(Decimal(1500) / stage.price("XRPUSDT")))
-        stage.trade("BTCUSDT", "BUY", "0.003")
-        stage.fall("XRPUSDT", "0.0213")
+        strain_cross_margin(stage)
         await (await stage.watchdog()).poll()
         assert [told["reason"] for told in stage.heard.of(Event.FORCE_CLOSE)] == ["MAX_MARGIN_BREACH"]
         assert stage.amount("XRPUSDT") == 0
@@ -142,12 +147,7 @@ async def test_inc101_reads_that_lag_behind_a_close_let_no_healthy_position_foll
     """Cross margin: one close is enough; a read from before it still shows the ratio as breached."""
     monkeypatch.setattr(watchdog, "AGES_PATIENCE_S", 0.05 if ages_are_late else 10)
     async with scene(tmp_path / "bsc", balance_usdt=45) as stage:
-        for symbol in ("XRPUSDT", "BTCUSDT"):
-            stage.venue.venue.set_leverage(stage.account, symbol, 75, stage.clock.now_ms())
-            stage.pin(symbol, stage.price(symbol))
-        stage.trade("XRPUSDT", "BUY", int(Decimal(1500) / stage.price("XRPUSDT")))
-        stage.trade("BTCUSDT", "BUY", "0.003")
-        stage.fall("XRPUSDT", "0.0213")
+        strain_cross_margin(stage)
         line = stage.line()
         read_positions, read_cross = line.reads.positions, line.reads.cross_margin
         before = [await read_positions(), await read_cross()]

@@ -137,25 +137,17 @@ async def test_an_engine_that_does_not_lead_leaves_the_ledger_to_the_one_that_do
     assert (store.kept, store.adopted) == ({}, [])
 
 
-async def test_inc_16_an_engine_that_stands_by_leaves_the_ledger_to_the_leader() -> None:
+@pytest.mark.parametrize(("reason", "leads"), [("is_held", True), ("another_led", False)])
+async def test_inc_16_an_engine_that_stands_by_or_has_stood_by_leaves_the_ledger_to_the_leader(
+    reason: str, leads: bool
+) -> None:
+    """The second one has the lease again, and has not read yet what the other one left."""
     store = Store()
     reconciles, rooms = reconciler(store)
     rooms.ledger.doubt_stored()
-    rooms.lease.is_held = False
+    setattr(rooms.lease, reason, not leads)
     await reconciles.reconcile()
     assert store.kept == {}
-    rooms.lease.is_held = True
-    await reconciles.reconcile()
-    assert store.kept == {leg(): "7"}
-
-
-async def test_an_engine_that_leads_again_reads_what_the_other_one_left_before_it_reconciles() -> None:
-    store = Store()
-    reconciles, rooms = reconciler(store)
-    rooms.ledger.doubt_stored()
-    rooms.lease.another_led = True
-    await reconciles.reconcile()
-    assert store.kept == {}
-    rooms.lease.another_led = False
+    setattr(rooms.lease, reason, leads)
     await reconciles.reconcile()
     assert store.kept == {leg(): "7"}
