@@ -235,7 +235,8 @@ class OrderFollower:
         """Whether trades and position are explained without this order."""
         since_ms = order.timestamp_ms - LOOK_BACK_MS
         try:
-            trades = await self._trades(order.leg.symbol, since_ms)
+            told = await self._trades(order.leg.symbol, since_ms)
+            trades = told or ()
             positions = await self._account.positions()
             client_ids = {
                 order_id: await self._account.client_order_id_of(order.leg.symbol, order_id)
@@ -253,14 +254,16 @@ class OrderFollower:
         explained = _explained(ledger_amount, order.leg, foreign)
         if order.position_amt is not None:
             explained |= _explained(order.position_amt, order.leg, trades)
-        return positions.amount(order.leg) in explained or agreed_for_ms > UNEXPLAINED_MS
+        trades_have_the_last_word = told is not None and agreed_for_ms > UNEXPLAINED_MS
+        return positions.amount(order.leg) in explained or trades_have_the_last_word
 
-    async def _trades(self, symbol: str, since_ms: int) -> Sequence[AccountTrade]:
+    async def _trades(self, symbol: str, since_ms: int) -> Sequence[AccountTrade] | None:
+        """Return what was traded; None of a symbol that the exchange has no more, of which it cannot say."""
         try:
             return await self._account.trades(symbol, since_ms)
         except ExchangeError as failed:
             if says_no_symbol(failed):
-                return ()
+                return None
             raise
 
 

@@ -108,15 +108,23 @@ async def test_a_trade_that_may_be_the_orders_keeps_it_unknown_for_as_long_as_it
         await resolved(account, "0")
 
 
+class Delisted(Account):
+    """An account whose symbol the exchange has no more."""
+
+    async def order(self, symbol: str, client_order_id: str) -> OrderState | None:
+        await super().order(symbol, client_order_id)
+        raise NO_SYMBOL
+
+    async def trades(self, symbol: str, since_ms: int) -> list[AccountTrade]:
+        raise NO_SYMBOL
+
+
 async def test_an_order_of_a_symbol_that_the_exchange_does_not_have_any_more_is_proven_never_placed() -> None:
-    class Delisted(Account):
-        async def order(self, symbol: str, client_order_id: str) -> OrderState | None:
-            await super().order(symbol, client_order_id)
-            raise NO_SYMBOL
-
-        async def trades(self, symbol: str, since_ms: int) -> list[AccountTrade]:
-            raise NO_SYMBOL
-
     clock = SteppedClock()
     assert await resolved(Delisted(positions()), "0", clock=clock) is None
     assert clock.now_ms() > NOW_MS + 3_000, "not before the request can no longer be accepted"
+
+
+async def test_what_it_holds_of_such_a_symbol_keeps_the_order_unknown() -> None:
+    with pytest.raises(AssertionError, match="stayed unknown"):
+        await resolved(Delisted(positions(position("0.5", "SOLUSDT"))), "0")
