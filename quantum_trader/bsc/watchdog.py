@@ -129,11 +129,11 @@ class Watchdog:
             act.reading, problems = await looking
         finally:
             looking.cancel()
-        late = await self._late_breaches(act, legs_of(urgent).union(act.touched))
+        late, unread = await self._late_breaches(act, legs_of(urgent).union(act.touched))
         told, breaches = _joined(first, act.reading, legs_of(urgent)), [*urgent, *late]
         await self._act(act, late)
         self._tell_lines(told, breaches)
-        return await self._teller.tell(told, breaches, problems)
+        return await self._teller.tell(told, breaches, [*problems, *unread])
 
     async def _first_look(self) -> tuple[_Act | None, Sequence[str]]:
         try:
@@ -157,15 +157,20 @@ class Watchdog:
             return first, (_in_the_watch(broken),)
         return seen.reading, seen.problems
 
-    async def _late_breaches(self, act: _Act, passed: frozenset[Leg]) -> list[Breach]:
-        """Judge the second look, by a reading that knows of all closes; those ``passed`` had their turn."""
+    async def _late_breaches(self, act: _Act, passed: frozenset[Leg]) -> tuple[list[Breach], list[str]]:
+        """Judge the second look, by a reading that knows of all closes; those ``passed`` had their turn.
+
+        Returns what could not be read as well, in words: nothing is judged then.
+        """
         try:
-            if act.closed and not await self._looks_past(act):
-                return []
+            knows_all = not act.closed or await self._looks_past(act)
         except ExchangeError as failed:
-            log.warning("bsc_late_breaches_wait", error=str(failed))
-            return []
-        return [breach for breach in all_breaches(act.reading) if breach.leg not in passed]
+            return [], [str(failed)]
+        except Exception as broken:
+            log.exception("bsc_poll_broken")
+            return [], [_in_the_watch(broken)]
+        late = [breach for breach in all_breaches(act.reading) if breach.leg not in passed]
+        return (late if knows_all else []), []
 
     async def _read_trades(self, symbol: str, since_ms: int) -> Sequence[AccountTrade]:
         return await self._line().reads.trades(symbol, since_ms)

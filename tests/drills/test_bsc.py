@@ -21,8 +21,10 @@ from quantum_trader.bsc.health import Authority, State
 from quantum_trader.bsc.lifespan import COPY, FILE, UNPROVEN, Lifespan
 from quantum_trader.bsc.reading import ExchangeTime, Exits, Reads
 from quantum_trader.bsc.status import StatusFile
+from quantum_trader.bsc.watchdog import Watchdog
 from quantum_trader.domain.order import Accepted, ExitOrder, OrderStatus, Outcome
 from quantum_trader.domain.trading import PositionSide
+from quantum_trader.exchange.errors import ExchangeError
 from quantum_trader.exchange.simulator import FaultKind
 
 
@@ -173,33 +175,51 @@ async def test_inc101_reads_that_lag_behind_a_close_let_no_healthy_position_foll
         assert stage.amount("BTCUSDT") == Decimal("0.003")
 
 
-async def test_a_loss_does_not_wait_for_the_trades_of_another_position(
-    stage: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def closing_before_ages(stage: Scene, monkeypatch: pytest.MonkeyPatch) -> Watchdog:
+    """A watchdog that sees a loss of XRPUSDT, and no trades of any symbol before it has closed that."""
     monkeypatch.setattr(watchdog, "AGES_PATIENCE_S", 0.05)
     for symbol in ("XRPUSDT", "ADAUSDT"):
         stage.pin(symbol, stage.price(symbol))
         stage.trade(symbol, "BUY", 100)
     stage.fall("XRPUSDT", "0.031")
-    line, closed_first = stage.line(), asyncio.Event()
-    read_trades = line.reads.trades
+    line = stage.line()
 
-    async def gone(symbol: str) -> bool:
-        return stage.amount(symbol) == 0
+    async def gone() -> bool:
+        return stage.amount("XRPUSDT") == 0
 
-    async def late(symbol: str, since_ms: int) -> Any:
-        await until(lambda: gone("XRPUSDT"), 10, "the close of the loss")
-        closed_first.set()
-        return await read_trades(symbol, since_ms)
+    async def late(symbol: str, since_ms: int, read: Any = line.reads.trades) -> Any:
+        await until(gone, 10, "the close of the loss")
+        return await read(symbol, since_ms)
 
     line.reads.trades = late  # type: ignore[method-assign]
-    dog = await stage.watchdog(line=line)
+    return await stage.watchdog(line=line)
+
+
+async def test_a_loss_does_not_wait_for_the_trades_of_another_position(
+    stage: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dog = await closing_before_ages(stage, monkeypatch)
     async with asyncio.timeout(20):
         assert await dog.poll() is State.OK
-    assert closed_first.is_set()
     assert [told["symbol"] for told in stage.heard.of(Event.FORCE_CLOSE)] == ["XRPUSDT"]
     rows = StatusFile(stage.folder).read()["positions"]  # type: ignore[index]
     assert {row["symbol"]: row["age_h"] for row in rows} == {"XRPUSDT": "", "ADAUSDT": "0.0"}
+
+
+@pytest.mark.parametrize("trouble", [ExchangeError("positions", "time-out"), KeyError("a bug")])
+async def test_a_look_that_fails_after_a_close_is_told_and_ends_nothing(
+    stage: Scene, monkeypatch: pytest.MonkeyPatch, trouble: Exception
+) -> None:
+    dog = await closing_before_ages(stage, monkeypatch)
+
+    async def fails(_: object) -> bool:
+        raise trouble
+
+    monkeypatch.setattr(dog, "_looks_past", fails)
+    assert await dog.poll() is State.DEGRADED
+    assert [told["symbol"] for told in stage.heard.of(Event.FORCE_CLOSE)] == ["XRPUSDT"]
+    (told,) = stage.heard.of(Event.HEALTH_CHECK)
+    assert len(told["problems"]) == 1
 
 
 @pytest.mark.parametrize(("side", "opens"), [(PositionSide.LONG, "BUY"), (PositionSide.SHORT, "SELL")])
