@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from msgspec import Struct
+
 from quantum_trader.domain import facts
 from quantum_trader.domain.evidence import Evidence, EvidenceMissing
 from quantum_trader.domain.intention import Effect, Intention, classify, classify_blind
@@ -26,8 +28,7 @@ class Terms:
     leverage_max: int = 10
 
 
-@dataclass(frozen=True)
-class Case:
+class Case(Struct, frozen=True, dict=True):
     """Plan, evidence, and what follows from the two; pure, computed once, when first asked for."""
 
     plan: Plan

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from quantum_trader.domain.exposure import ClaimedExposure
 from quantum_trader.domain.intention import Intention
@@ -14,8 +16,7 @@ from quantum_trader.domain.trading import Leg
 from quantum_trader.domain.verdict import Mode, Ruling, Verdict, objection
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True, gc=False):
     """What was decided of a plan, when, under which config.
 
     ``allowed`` plans have a ``quantity`` (base asset) and go on to the claim. The others name the

@@ -7,8 +7,10 @@ stale raises ``EvidenceMissing``, so failing closed is structural: no gate has t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
+
+from msgspec import Struct
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -30,8 +32,7 @@ class Fact(Generic[T_co]):
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Reading(Generic[T_co]):
+class Reading(Struct, Generic[T_co], frozen=True, gc=False):
     """A value, the wall time (ms) at which it was true, and where it came from."""
 
     value: T_co
@@ -43,12 +44,11 @@ class Reading(Generic[T_co]):
         return abs(now_ms - self.read_at_ms)
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(Struct, frozen=True, gc=False):
     """All readings for one decision, and the wall time (ms) at which it is made."""
 
     now_ms: int
-    readings: Mapping[str, Reading[Any]] = field(default_factory=dict)
+    readings: Mapping[str, Reading[Any]] = {}
 
     def reading(self, fact: Fact[T], *, age_ms_max: int | None = None) -> Reading[T]:
         """Return the reading of ``fact``.
@@ -67,7 +67,7 @@ class Evidence:
     def get(self, fact: Fact[T], *, age_ms_max: int | None = None) -> T:
         """Return the value of ``fact``; raises as ``reading`` does."""
         found = self.readings.get(fact.name)
-        if found is not None and (age_ms_max is None or found.age_ms(self.now_ms) <= age_ms_max):
+        if found is not None and (age_ms_max is None or abs(self.now_ms - found.read_at_ms) <= age_ms_max):
             value: T = found.value
             return value
         return self.reading(fact, age_ms_max=age_ms_max).value

@@ -8,14 +8,14 @@ forgotten nor counted twice, whenever the fill becomes visible.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from decimal import Decimal
+
+from msgspec import Struct
 
 from quantum_trader.domain.trading import ZERO, Leg, Positions
 
 
-@dataclass(frozen=True, slots=True)
-class ClaimedExposure:
+class ClaimedExposure(Struct, frozen=True, gc=False):
     """What one claimed open has taken for itself, in USDT.
 
     ``base_notional_usdt`` is the leg's notional before the order (0 for an OPEN). ``settled_epoch``

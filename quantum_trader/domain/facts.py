@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
+from msgspec import Struct
+
 from quantum_trader.domain.evidence import Fact
 from quantum_trader.domain.exposure import ClaimedExposure
 from quantum_trader.domain.trading import Account, Leg, Positions, SymbolRules
 
 
-@dataclass(frozen=True, slots=True)
-class Latches:
+class Latches(Struct, frozen=True, gc=False):
     """Stops that outlive a restart (SPEC 2): set ones are true or named."""
 
     safe_mode: bool = False
@@ -21,8 +22,7 @@ class Latches:
     disarmed: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class BscHealth:
+class BscHealth(Struct, frozen=True, gc=False):
     """What BSC last wrote of itself; empty strings where nothing is known."""
 
     required: bool
@@ -32,8 +32,7 @@ class BscHealth:
     days_left: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class PlanHistory:
+class PlanHistory(Struct, frozen=True, gc=False):
     """What is known of this plan id from before: its state and an order it already has.
 
     ``state`` is "" for a plan never seen, else claimed, parked or terminal.
@@ -44,16 +43,14 @@ class PlanHistory:
     prior_order_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RateCounts:
+class RateCounts(Struct, frozen=True, gc=False):
     """When opens were claimed, ms since the epoch, ascending: of the symbol and of all."""
 
     symbol_ms: tuple[int, ...] = ()
     global_ms: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(Struct, frozen=True, gc=False):
     """``quantum:policy:current`` as read; ``problem`` says why it cannot be used, if so."""
 
     universe: frozenset[str] = frozenset()

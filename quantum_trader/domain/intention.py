@@ -6,9 +6,10 @@ action, or whose effect is REDUCE or CLOSE.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
+
+from msgspec import Struct
 
 from quantum_trader.domain.plan import Plan, PlanSide
 from quantum_trader.domain.reasons import Reason
@@ -25,8 +26,7 @@ class Effect(StrEnum):
     FLIP = "FLIP"
 
 
-@dataclass(frozen=True, slots=True)
-class Intention:
+class Intention(Struct, frozen=True, gc=False):
     """A plan laid against the live position.
 
     ``quantity`` is what the plan asks for in base asset before sizing: for exits at most the
@@ -58,7 +58,7 @@ def classify(plan: Plan, positions: Positions) -> Intention:
     amount = positions.amount(leg)
     if plan.says_exit:
         return _exit_of(plan, leg, amount)
-    side = Side(plan.side)
+    side = Side.BUY if plan.side is PlanSide.BUY else Side.SELL
     if amount == 0:
         return Intention(leg, False, side, Effect.OPEN, plan.quantity, amount)
     if (amount > 0) == (side is Side.BUY):

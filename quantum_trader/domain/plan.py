@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
+
+from msgspec import Struct
 
 from quantum_trader.domain.trading import PositionSide
 
@@ -59,8 +60,7 @@ def allowed_in(field: str) -> str:
     return _ALLOWED.get(field, "UTF-8 text, not too long, in not too many fields")
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True, gc=False):
     """One request as it was read from the stream, checked field by field.
 
     ``quantity`` in base asset, 0 where a close action stands for it. ``issued_at_ms`` is the older
@@ -99,11 +99,12 @@ class Plan:
 
         SELL on LONG and BUY on SHORT only reduce (BINANCE.md 12.1): on a flat leg there is nothing to.
         """
+        side, leg = self.side, self.position_side
         return (
             self.reduce_only
-            or self.side is PlanSide.CLOSE
-            or (self.side, self.position_side)
-            in ((PlanSide.SELL, PositionSide.LONG), (PlanSide.BUY, PositionSide.SHORT))
+            or side is PlanSide.CLOSE
+            or (leg is PositionSide.LONG and side is PlanSide.SELL)
+            or (leg is PositionSide.SHORT and side is PlanSide.BUY)
         )
 
     @property

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
+
+from msgspec import Struct
 
 from quantum_trader.domain.intention import Effect
 from quantum_trader.domain.plan import PlanSide
@@ -26,8 +27,7 @@ class Ended(StrEnum):
     DRY_RUN = "DRY_RUN"
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(Struct, frozen=True, gc=False):
     """Flat facts of a plan's end; quantities in base asset, price in quote asset, time in ms."""
 
     plan_id: str
@@ -50,7 +50,7 @@ class Result:
     order_status: str = ""
     would_execute: bool = False
     source: str = ""
-    trace: Mapping[str, Any] = field(default_factory=dict)
+    trace: Mapping[str, Any] = {}
 
     def __post_init__(self) -> None:
         """A reason is never empty (INC-92)."""
@@ -100,7 +100,9 @@ def plain(number: Decimal | None) -> str:
     """Return ``number`` without exponent and without trailing zeros; "" for None."""
     if number is None:
         return ""
-    text = f"{number:f}"
+    text = str(number)
+    if "E" in text:  # rare, and formatting costs three times as much
+        text = f"{number:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
+from msgspec import Struct
+
 from quantum_trader.domain.intention import Intention
 from quantum_trader.domain.reasons import Reason
 from quantum_trader.domain.trading import SymbolRules
@@ -23,8 +25,7 @@ class SizingPolicy:
     notional_usdt_max: Decimal | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Sizing:
+class Sizing(Struct, frozen=True, gc=False):
     """A legal quantity in base asset, or the reason why there is none."""
 
     quantity: Decimal

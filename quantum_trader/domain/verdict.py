@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
+
+from msgspec import Struct
 
 
 class Ruling(StrEnum):
@@ -25,15 +26,14 @@ class Mode(StrEnum):
     OFF = "off"
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True, gc=False):
     """One gate's ruling with its reason code and the numbers it compared."""
 
     gate: str
     ruling: Ruling
     code: str
     mode: Mode
-    evidence: Mapping[str, Any] = field(default_factory=dict)
+    evidence: Mapping[str, Any] = {}
 
     def blocks(self, *, is_exit: bool) -> bool:
         """Whether this verdict stops the plan: errors stop opens, never exits (SPEC 5)."""
@@ -69,6 +69,7 @@ def objection(verdicts: Iterable[Verdict], *, is_exit: bool) -> Verdict | None:
     The first denial in chain order. A gate that could not judge stops an open as well, and names the
     reason only where nothing was denied: an error is no denial (SPEC 5).
     """
-    blocking = [verdict for verdict in verdicts if verdict.blocks(is_exit=is_exit)]
+    spoken = [verdict for verdict in verdicts if verdict.ruling is not Ruling.PASS]  # nearly all pass
+    blocking = [verdict for verdict in spoken if verdict.blocks(is_exit=is_exit)]
     denials = (verdict for verdict in blocking if verdict.ruling is Ruling.DENY)
     return next(denials, blocking[0] if blocking else None)

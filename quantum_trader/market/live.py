@@ -45,6 +45,11 @@ class LiveMarket:
         """Return the trading rules of ``symbol``; None when unknown or never read."""
         return self.rules.value.get(symbol) if self.rules is not None else None
 
+    def reading_of_rules(self, symbol: str) -> Reading[SymbolRules | None] | None:
+        """Return the trading rules of ``symbol`` as a reading: of None where the venue does not have it."""
+        rules = self.rules
+        return None if rules is None else Reading(rules.value.get(symbol), rules.read_at_ms, rules.source)
+
     def mark_of(self, symbol: str) -> Reading[Decimal] | None:
         """Return the newer of what a read and what the stream told; None where neither did."""
         streamed, read = self._streamed_marks.get(symbol), self.marks

@@ -6,11 +6,12 @@ The only caller of ``Claimed.granted`` in the tree: nothing opens a position tha
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import structlog
+from msgspec import Struct
 
 from quantum_trader.domain import facts
 from quantum_trader.domain.decision import Decision
@@ -55,8 +56,7 @@ COMPARED_WITH: Mapping[str, tuple[str, ...]] = {
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(Struct, frozen=True, gc=False):
     """A granted claim: the stored record and, for an open, the proof that the entry port asks for.
 
     ``reads_answered`` counts the position reads that had been answered before it; -1 where that is not known.

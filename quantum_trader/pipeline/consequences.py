@@ -5,7 +5,7 @@ A gate in shadow or off sets no latch and counts no failure.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from quantum_trader.domain.decision import Decision
 from quantum_trader.domain.reasons import Reason
@@ -25,8 +25,7 @@ NEVER_A_MARGIN_FAILURE = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Consequences:
+class Consequences(Struct, frozen=True, gc=False):
     """Latches to set and a margin failure to count, in the same step as the result."""
 
     latches: tuple[Latch, ...] = ()

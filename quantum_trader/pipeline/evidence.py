@@ -11,7 +11,7 @@ import structlog
 from quantum_trader.domain import facts
 from quantum_trader.domain.case import Terms
 from quantum_trader.domain.clock import Clock
-from quantum_trader.domain.evidence import Evidence, Fact, Reading
+from quantum_trader.domain.evidence import Evidence, Reading
 from quantum_trader.domain.facts import PlanHistory, RotationUnderWay
 from quantum_trader.domain.plan import Plan
 from quantum_trader.domain.trading import Leg, legs_of
@@ -30,7 +30,6 @@ from quantum_trader.stores.mirror import Mirror
 from quantum_trader.stores.operator_state import OperatorState
 
 MEMORY = "engine"
-REDIS = "redis"
 
 log = structlog.get_logger()
 
@@ -59,76 +58,57 @@ class Rooms:
 
 def gather(plan: Plan, rooms: Rooms, operator: OperatorState, history: PlanHistory | None) -> Evidence:
     """Return the evidence of this moment for ``plan``; reads memory only. ``history`` None: not known."""
-    now_ms = rooms.clock.now_ms()
-    readings: dict[str, Reading[Any]] = {}
+    now_ms, symbol = rooms.clock.now_ms(), plan.symbol
+    live, book, market = rooms.account, rooms.book, rooms.market
 
-    def put(fact: Fact[Any], value: Any, read_at_ms: int = now_ms, source: str = MEMORY) -> None:
-        readings[fact.name] = Reading(value, read_at_ms, source)
+    offset_ms = rooms.server_clock.offset_ms if rooms.server_clock.is_measured else None
 
-    put(facts.KILL, operator.kill, operator.read_at_ms, REDIS)
-    put(facts.LATCHES, operator.latches, operator.read_at_ms, REDIS)
-    put(facts.POLICY, operator.policy, operator.read_at_ms, REDIS)
-    put(facts.BSC, operator.bsc, operator.read_at_ms, REDIS)
-    put(facts.LEADER, rooms.lease.is_held)
-    put(facts.KEYS_ACCEPTED, rooms.keys.is_complete)
-    if history is not None:
-        put(facts.PLAN_HISTORY, history)
-    put(facts.RATES, rooms.book.rates(plan.symbol, now_ms))
-    put(facts.CLAIMS, rooms.book.unseen(rooms.account.positions_epoch))
-    put(facts.CLAIMED_MARGIN_USDT, rooms.book.unseen_margin_usdt(rooms.account.account_epoch))
-    put(facts.LEDGER, rooms.ledger.amounts())
-    put(facts.HOLDINGS, rooms.ledger.holdings())
-    put(facts.EXITS_IN_FLIGHT, rooms.book.exit_symbols())
-    put(facts.ROTATION, rooms.rotation)
-    put(facts.LEVERAGES, rooms.account.leverages)
-    if rooms.server_clock.is_measured:
-        put(facts.CLOCK_OFFSET_MS, rooms.server_clock.offset_ms)
-    _put_positions(rooms, readings)
-    _put_account(plan, rooms, readings)
-    _put_market(plan, rooms, readings)
-    return Evidence(now_ms, readings)
+    def now(value: Any) -> Reading[Any]:
+        return Reading(value, now_ms, MEMORY)
+
+    found: dict[str, Reading[Any] | None] = {
+        **operator.readings,
+        facts.LEADER.name: now(rooms.lease.is_held),
+        facts.KEYS_ACCEPTED.name: now(rooms.keys.is_complete),
+        facts.PLAN_HISTORY.name: now(history) if history is not None else None,
+        facts.RATES.name: now(book.rates(symbol, now_ms)),
+        facts.CLAIMS.name: now(book.unseen(live.positions_epoch)),
+        facts.CLAIMED_MARGIN_USDT.name: now(book.unseen_margin_usdt(live.account_epoch)),
+        facts.LEDGER.name: now(rooms.ledger.amounts()),
+        facts.HOLDINGS.name: now(rooms.ledger.holdings()),
+        facts.EXITS_IN_FLIGHT.name: now(book.exit_symbols()),
+        facts.ROTATION.name: now(rooms.rotation),
+        facts.LEVERAGES.name: now(live.leverages),
+        facts.CLOCK_OFFSET_MS.name: now(offset_ms) if offset_ms is not None else None,
+        facts.ACCOUNT.name: live.account,
+        facts.LAST_OPEN_MS.name: now(_last_open_ms(rooms, symbol)),
+        facts.RULES.name: market.reading_of_rules(symbol),
+        facts.MARK_PRICE.name: market.mark_of(symbol),
+        facts.REGIME.name: market.regime_of(symbol),
+        facts.CORRELATIONS.name: market.correlations_of(symbol),
+        **_positions_as_read(rooms),
+    }
+    leverage = live.leverages.get(symbol)
+    if leverage is not None:
+        found[facts.LEVERAGE.name] = Reading(leverage, now_ms, "symbolConfig")
+    return Evidence(now_ms, {name: reading for name, reading in found.items() if reading is not None})
 
 
 def gather_positions(rooms: Rooms) -> Evidence:
     """Return the positions and their mode alone: enough to tell an exit from an open."""
-    readings: dict[str, Reading[Any]] = {}
-    _put_positions(rooms, readings)
-    return Evidence(rooms.clock.now_ms(), readings)
+    return Evidence(rooms.clock.now_ms(), _positions_as_read(rooms))
 
 
-def _put_positions(rooms: Rooms, readings: dict[str, Reading[Any]]) -> None:
+def _positions_as_read(rooms: Rooms) -> dict[str, Reading[Any]]:
     held = rooms.account.positions
-    if held is not None:
-        readings[facts.POSITIONS.name] = held
-        hedge_mode = held.value.hedge_mode
-        readings[facts.HEDGE_MODE.name] = Reading(hedge_mode, held.read_at_ms, held.source)
+    if held is None:
+        return {}
+    mode = Reading(held.value.hedge_mode, held.read_at_ms, held.source)
+    return {facts.POSITIONS.name: held, facts.HEDGE_MODE.name: mode}
 
 
-def _put_account(plan: Plan, rooms: Rooms, readings: dict[str, Reading[Any]]) -> None:
-    live = rooms.account
-    if live.account is not None:
-        readings[facts.ACCOUNT.name] = live.account
-    leverage = live.leverages.get(plan.symbol)
-    if leverage is not None:
-        readings[facts.LEVERAGE.name] = Reading(leverage, rooms.clock.now_ms(), "symbolConfig")
-    last_ms = max(filter(None, map(rooms.last_open_ms.get, legs_of(plan.symbol))), default=None)
-    readings[facts.LAST_OPEN_MS.name] = Reading(last_ms, rooms.clock.now_ms(), MEMORY)
-
-
-def _put_market(plan: Plan, rooms: Rooms, readings: dict[str, Reading[Any]]) -> None:
-    market = rooms.market
-    if market.rules is not None:
-        rules = market.rules_of(plan.symbol)
-        readings[facts.RULES.name] = Reading(rules, market.rules.read_at_ms, market.rules.source)
-    mark = market.mark_of(plan.symbol)
-    if mark is not None:
-        readings[facts.MARK_PRICE.name] = mark
-    regime = market.regime_of(plan.symbol)
-    if regime is not None:
-        readings[facts.REGIME.name] = regime
-    correlations = market.correlations_of(plan.symbol)
-    if correlations is not None:
-        readings[facts.CORRELATIONS.name] = correlations
+def _last_open_ms(rooms: Rooms, symbol: str) -> int | None:
+    return max(filter(None, map(rooms.last_open_ms.get, legs_of(symbol))), default=None)
 
 
 async def refresh_stale(rooms: Rooms, terms: Terms, symbol: str) -> list[str]:

@@ -12,9 +12,9 @@ a backlog of thousands would use up the weight that exits need.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
 import structlog
+from msgspec import Struct
 
 from quantum_trader.domain.clock import Clock
 from quantum_trader.domain.facts import PlanHistory
@@ -34,8 +34,7 @@ QUICK_S = 0.002
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(Struct, frozen=True, gc=False):
     """What became known: the plan's own orders, or its history; neither while the exchange is silent."""
 
     orders: tuple[OrderState, ...] = ()

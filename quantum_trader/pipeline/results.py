@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct
 
 from quantum_trader import __version__
 from quantum_trader.domain.decision import Decision
@@ -21,8 +22,7 @@ GOVERNOR_GATES = ("kill_score", "rate_limit", "margin_guard", "fund_caps", "acti
 POSITION_GATE = "position_sanity"
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(Struct, frozen=True, gc=False):
     """How a plan ended, before it is written: with a decision where gates were asked, a fate where sent."""
 
     ended: Ended
@@ -31,7 +31,7 @@ class Ending:
     error: str = ""
     decision: Decision | None = None
     fate: Fate | None = None
-    timings_ms: Mapping[str, int] = field(default_factory=dict)
+    timings_ms: Mapping[str, int] = {}
 
     @classmethod
     def of_decision(
@@ -47,9 +47,9 @@ class Ending:
         return cls.of_decision(denied, Ended.BLOCKED, denied.reason, denied.gate)
 
     @classmethod
-    def of_fate(cls, decision: Decision, fate: Fate) -> Ending:
+    def of_fate(cls, decision: Decision, fate: Fate, timings_ms: Mapping[str, int]) -> Ending:
         """Return the ending of a plan whose orders are settled."""
-        return cls(fate.ended, fate.reason, fate.gate, fate.error, decision, fate)
+        return cls(fate.ended, fate.reason, fate.gate, fate.error, decision, fate, timings_ms)
 
 
 def result_of(plan: Plan, ending: Ending, *, mode: str, now_ms: int, config_hash: str) -> Result:

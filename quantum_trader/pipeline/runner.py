@@ -263,5 +263,4 @@ class PlanRunner:
         for attempt in fate.attempts:
             self._rooms.sent_orders_ms.setdefault(attempt["client_order_id"], now_ms)
         timings = {"stream": plan.stream_ms, "claimed": claimed_ms, "settled": now_ms}
-        ending = replace(Ending.of_fate(grant.decision, fate), timings_ms=timings)
-        await self._steps.settler.end_claimed(grant, plan, ending)
+        await self._steps.settler.end_claimed(grant, plan, Ending.of_fate(grant.decision, fate, timings))

@@ -11,8 +11,9 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from decimal import Decimal
+
+from msgspec.structs import replace
 
 from quantum_trader.domain.exposure import ClaimedExposure, claimed_margin_usdt
 from quantum_trader.domain.facts import RateCounts

@@ -12,9 +12,13 @@ from decimal import Decimal
 from functools import cached_property, lru_cache
 from typing import Any
 
+from msgspec import Struct
 from redis.exceptions import ResponseError
 
+from quantum_trader.domain import facts
+from quantum_trader.domain.evidence import Fact, Reading
 from quantum_trader.domain.facts import BscHealth, Latches, Policy
+from quantum_trader.domain.once import once
 from quantum_trader.stores.codec import decode
 from quantum_trader.stores.cooldown_watch import Asked
 from quantum_trader.stores.keys import Keys
@@ -25,8 +29,7 @@ UNREADABLE = "unreadable"
 Answer = Any  # what the server says to one command: bytes, a number, None, or an error as a value
 
 
-@dataclass(frozen=True, slots=True)
-class OperatorState:
+class OperatorState(Struct, frozen=True, dict=True):
     """One reading of all operator keys; ``read_at_ms`` is wall time.
 
     Of other symbols than ``symbols_read`` it does not say whether they cool down.
@@ -39,6 +42,17 @@ class OperatorState:
     read_at_ms: int
     dry_run: bool = False
     symbols_read: frozenset[str] = frozenset()
+
+    @once
+    def readings(self) -> Mapping[str, Reading[Any]]:
+        """What gates may ask of it, by the names of the facts; one for all plans that came with it."""
+        told: tuple[tuple[Fact[Any], Any], ...] = (
+            (facts.KILL, self.kill),
+            (facts.LATCHES, self.latches),
+            (facts.POLICY, self.policy),
+            (facts.BSC, self.bsc),
+        )
+        return {fact.name: Reading(value, self.read_at_ms, "redis") for fact, value in told}
 
 
 @dataclass(frozen=True)

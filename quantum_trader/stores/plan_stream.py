@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any
 
 import structlog
+from msgspec import Struct
 from redis.exceptions import ResponseError
 
 from quantum_trader.concurrency import SharedRead
@@ -33,8 +34,7 @@ RESULTS_LOST_MS = 5_000  # more than a failover, or an append-only file synced e
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(Struct, frozen=True, gc=False):
     """One stream entry in our hands.
 
     ``redelivered`` entries may have been acted on before: by a former life of this engine, or

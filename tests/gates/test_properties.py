@@ -1,11 +1,11 @@
 """What holds for every plan on every evidence, looked for by random search."""
 
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from support.cases import (
     MARK,
     NOW_MS,
