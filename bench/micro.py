@@ -202,11 +202,12 @@ def _log_line_us() -> float:
     result = Result(
         "bench-1", Ended.FILLED, "filled", cases.NOW_MS, "testnet", cases.SYMBOL, "BUY", effect="OPEN"
     )
+    fields = result.as_fields("{}")  # likewise
     with redirect_stdout(io.StringIO()) as sink:
         log.set_up("info", "json")
 
         def act() -> None:
-            log.tell("decision", decision_line(result, decision, verdicts))
+            log.tell("decision", decision_line(result, fields, decision, verdicts))
             sink.seek(0)
 
         return _timed(act, 20)

@@ -14,12 +14,14 @@ import hashlib
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
+from functools import lru_cache
 
 from quantum_trader.domain.trading import Leg, PositionSide, Side
 
 CLIENT_ORDER_ID_PREFIX = "qt-"
 
 
+@lru_cache(maxsize=1024)  # asked for several times in the life of a plan
 def client_order_id(plan_id: str, number: int = 0) -> str:
     r"""Return the client order id of the ``number``-th order of a plan: a pure function of both.
 

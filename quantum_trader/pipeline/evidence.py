@@ -118,20 +118,31 @@ async def refresh_stale(rooms: Rooms, terms: Terms, symbol: str) -> list[str]:
     for the position mode (INC-32), has put in doubt. A read that fails leaves the old reading where it was:
     its age speaks for itself.
     """
-    now_ms = rooms.clock.now_ms()
+    stale: list[Callable[[], Awaitable[None]]] = []
+    if not _sees_positions(rooms, terms):
+        stale.append(rooms.account.refresh_positions)
+    if not _sees_mark(rooms, terms, symbol):
+        stale.append(rooms.market.refresh_marks)
     failures: list[str] = []
-    stale: tuple[tuple[Reading[Any] | None, int, Callable[[], Awaitable[None]]], ...] = (
-        (rooms.account.trusted_positions, terms.position_age_ms_max, rooms.account.refresh_positions),
-        (rooms.market.mark_or_absence_of(symbol), terms.mark_age_ms_max, rooms.market.refresh_marks),
-    )
-    for reading, age_ms_max, refresh in stale:
-        if is_fresh(reading, now_ms, age_ms_max):
-            continue
+    for refresh in stale:
         try:
             await refresh()
         except ExchangeError as failed:
             failures.append(str(failed))
     return failures
+
+
+def sees_all(rooms: Rooms, terms: Terms, symbol: str) -> bool:
+    """Whether nothing is too old to judge a plan of ``symbol`` by."""
+    return _sees_positions(rooms, terms) and _sees_mark(rooms, terms, symbol)
+
+
+def _sees_positions(rooms: Rooms, terms: Terms) -> bool:
+    return is_fresh(rooms.account.trusted_positions, rooms.clock.now_ms(), terms.position_age_ms_max)
+
+
+def _sees_mark(rooms: Rooms, terms: Terms, symbol: str) -> bool:
+    return is_fresh(rooms.market.mark_or_absence_of(symbol), rooms.clock.now_ms(), terms.mark_age_ms_max)
 
 
 async def read_rules_anew(rooms: Rooms) -> bool:

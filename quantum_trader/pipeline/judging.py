@@ -23,7 +23,7 @@ from quantum_trader.exchange.errors import ExchangeError
 from quantum_trader.pipeline.auto_disarm import AutoDisarm
 from quantum_trader.pipeline.claim import OUTDATED, ClaimStep, Grant
 from quantum_trader.pipeline.decide import decide
-from quantum_trader.pipeline.evidence import Rooms, gather, is_fresh, refresh_stale
+from quantum_trader.pipeline.evidence import Rooms, gather, is_fresh, refresh_stale, sees_all
 from quantum_trader.pipeline.exits import ExitSender
 from quantum_trader.pipeline.lanes import Lane, LaneTaken
 from quantum_trader.pipeline.look_back import LookBack
@@ -199,6 +199,8 @@ class Judge:
         Returns what could not be read, in words.
         """
         terms = self._rules.chain.terms
+        if sees_all(self._rooms, terms, plan.symbol):
+            return []
         failures = await refresh_stale(self._rooms, terms, plan.symbol)
         if not plan.says_exit:
             return failures
@@ -246,12 +248,10 @@ class Judge:
 
     def _decide(self, plan: Plan, evidence: Evidence) -> Decision:
         decision = decide(plan, evidence, self._rules.chain)
-        broken = [
-            verdict
-            for verdict in decision.verdicts
-            if verdict.ruling is Ruling.ERROR and verdict.code == Reason.GATE_ERROR
-        ]
+        broken = [verdict for verdict in decision.verdicts if verdict.ruling is Ruling.ERROR]
         for verdict in broken:
+            if verdict.code != Reason.GATE_ERROR:
+                continue
             log.error("GATE_ERROR", plan_id=plan.plan_id, gate=verdict.gate, evidence=verdict.evidence)
         return decision
 

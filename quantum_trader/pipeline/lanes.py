@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from types import TracebackType
 
 
 class LaneTaken(Exception):
@@ -54,31 +53,59 @@ class SymbolLanes:
         lock = self._locks.get(symbol)
         return lock is not None and lock.locked()
 
-    @asynccontextmanager
-    async def hold(self, symbol: str, wait_s: float | None = None) -> AsyncIterator[Lane]:
-        """Wait for the symbol's lane and hold it until the block ends or the lane is released.
+    def hold(self, symbol: str, wait_s: float | None = None) -> _Holding:
+        """Wait, in an ``async with``, for the symbol's lane; hold it until the block ends or it is released.
 
-        Raises:
+        Raises, where the block begins:
             LaneTaken: the lane was not free within ``wait_s`` seconds.
         """
-        others = self._users.get(symbol, 0)
-        lock = self._locks[symbol] if others else self._locks.setdefault(symbol, asyncio.Lock())
-        self._users[symbol] = others + 1
-        try:
-            lane = Lane(lock)
-            await (self._first_turn(lane, wait_s) if others else lane.take())
-            try:
-                yield lane
-            finally:
-                lane.release()
-        finally:
-            self._users[symbol] -= 1
-            if self._users[symbol] == 0:
-                del self._users[symbol], self._locks[symbol]
+        return _Holding(self, symbol, wait_s)
 
-    async def _first_turn(self, lane: Lane, wait_s: float | None) -> None:
-        self.waiting += 1
+    def enter(self, symbol: str) -> tuple[Lane, bool]:
+        """Count one more user of the symbol's lane; also return whether others are before it."""
+        others = self._users.get(symbol, 0)
+        self._users[symbol] = others + 1
+        if not others:
+            self._locks[symbol] = asyncio.Lock()
+        return Lane(self._locks[symbol]), others > 0
+
+    def leave(self, symbol: str) -> None:
+        """Count one user less, and forget the lane after the last one."""
+        self._users[symbol] -= 1
+        if self._users[symbol] == 0:
+            del self._users[symbol], self._locks[symbol]
+
+
+class _Holding:
+    """One block that holds a lane; written out, as a generator for it costs more than all that it does."""
+
+    __slots__ = ("_lane", "_lanes", "_symbol", "_wait_s")
+
+    _lane: Lane
+
+    def __init__(self, lanes: SymbolLanes, symbol: str, wait_s: float | None) -> None:
+        self._lanes = lanes
+        self._symbol = symbol
+        self._wait_s = wait_s
+
+    async def __aenter__(self) -> Lane:
+        self._lane, has_others = self._lanes.enter(self._symbol)
         try:
-            await lane.take(wait_s)
+            await (self._wait() if has_others else self._lane.take())
+        except BaseException:
+            self._lanes.leave(self._symbol)
+            raise
+        return self._lane
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lane.release()
+        self._lanes.leave(self._symbol)
+
+    async def _wait(self) -> None:
+        self._lanes.waiting += 1
+        try:
+            await self._lane.take(self._wait_s)
         finally:
-            self.waiting -= 1
+            self._lanes.waiting -= 1

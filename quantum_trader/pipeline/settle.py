@@ -48,6 +48,8 @@ from quantum_trader.stores.settlement import (
 RETRY_PAUSE_S = 0.5
 TERMINAL = "terminal"
 NOT_LEADER = "not_leader"
+_INSUFFICIENT_MARGIN = Reason.INSUFFICIENT_MARGIN.value  # .value takes two calls each time
+_SYMBOL_IN_FLIGHT = Reason.SYMBOL_IN_FLIGHT.value
 
 log = structlog.get_logger()
 
@@ -296,7 +298,7 @@ class Settler:
         if isinstance(outcome, NotSettled):
             return outcome
         self._archive(result, settlement.result)
-        tell("decision", decision_line(result, decision, settlement.verdicts))
+        tell("decision", decision_line(result, settlement.result, decision, settlement.verdicts))
         failure = settlement.margin_failure
         if outcome.set_safe_mode and failure is not None:
             log.warning(
@@ -321,24 +323,29 @@ def _floor_of(outcome: Settled | NotSettled) -> str:
     return outcome.floor if isinstance(outcome, Settled) else ""
 
 
-def decision_line(result: Result, decision: Decision | None, verdicts: bytes) -> dict[str, Any]:
-    """Return the one log line of a plan: its end, every verdict (JSON), the events that it stands for."""
+def decision_line(
+    result: Result, fields: Mapping[str, str], decision: Decision | None, verdicts: bytes
+) -> dict[str, Any]:
+    """Return the one log line of a plan: its end, every verdict (JSON), the events that it stands for.
+
+    ``fields`` are the result's, as they were written to the stream.
+    """
     return {
-        "plan_id": result.plan_id,
-        "symbol": result.symbol,
-        "side": result.side,
-        "effect": result.effect,
-        "decision": result.decision,
+        "plan_id": fields["plan_id"],
+        "symbol": fields["symbol"],
+        "side": fields["side"],
+        "effect": fields["effect"],
+        "decision": fields["decision"],
         "executed": result.executed,
-        "gate": result.gate,
-        "reason": result.reason,
-        "error": result.error,
-        "qty": plain(result.quantity),
-        "filled_qty": plain(result.filled_quantity),
-        "avg_price": plain(result.avg_price),
-        "order_id": result.order_id,
-        "client_order_id": result.client_order_id,
-        "mode": result.mode,
+        "gate": fields["gate"],
+        "reason": fields["reason"],
+        "error": fields["error"],
+        "qty": fields["qty"],
+        "filled_qty": fields["filled_qty"],
+        "avg_price": fields["avg_price"],
+        "order_id": fields["order_id"],
+        "client_order_id": fields["client_order_id"],
+        "mode": fields["mode"],
         "events": _events(result, decision),
         "verdicts": Fragment(verdicts),
     }
@@ -346,15 +353,21 @@ def decision_line(result: Result, decision: Decision | None, verdicts: bytes) ->
 
 def _events(result: Result, decision: Decision | None) -> list[str]:
     """Name the documented events that this line stands for (SPEC 13)."""
-    codes = {verdict.code for verdict in decision.verdicts} if decision is not None else set()
-    named = [
-        ("margin_check", decision is not None and result.effect in (Effect.OPEN, Effect.ADD)),
-        ("insufficient_margin", Reason.INSUFFICIENT_MARGIN.value in codes),
-        ("regime", result.effect == Effect.OPEN),
-        ("idempotency_skip", result.gate == "idempotency"),
-        ("lock_skip", result.reason == Reason.SYMBOL_IN_FLIGHT.value),
-        ("rate_limit_skip", result.gate == "rate_limit"),
-        ("order_filled", result.executed),
-        ("result_written", True),
-    ]
-    return [name for name, happened in named if happened]
+    names: list[str] = []
+    if decision is not None:
+        if result.effect in (Effect.OPEN, Effect.ADD):
+            names.append("margin_check")
+        if _INSUFFICIENT_MARGIN in [verdict.code for verdict in decision.verdicts]:
+            names.append("insufficient_margin")
+    if result.effect == Effect.OPEN:
+        names.append("regime")
+    if result.gate == "idempotency":
+        names.append("idempotency_skip")
+    if result.reason == _SYMBOL_IN_FLIGHT:
+        names.append("lock_skip")
+    if result.gate == "rate_limit":
+        names.append("rate_limit_skip")
+    if result.executed:
+        names.append("order_filled")
+    names.append("result_written")
+    return names

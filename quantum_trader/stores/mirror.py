@@ -32,6 +32,7 @@ from quantum_trader.stores.line_file import DiskLines, LineFile
 FILE_NAME = "unsettled.jsonl"
 REWRITE_AFTER_BYTES = 1 << 20
 USED_KEPT = 2_000
+FLOOR_EVERY_MS = 1_000  # where a group is made anew, it begins five seconds before its floor
 
 log = structlog.get_logger()
 
@@ -53,6 +54,7 @@ class Mirror:
         self._unsettled: dict[str, Unsettled] = {}
         self._used: OrderedDict[str, int] = OrderedDict()
         self._bytes_since_rewrite = 0
+        self._floor_written_ms = 0
         self.floor = ""
 
     @classmethod
@@ -91,13 +93,16 @@ class Mirror:
         self._hold(record, claim)
 
     def settle(self, plan_id: str, now_ms: int, floor: str = "") -> None:
-        """Let go of a plan that has its result, and move the floor.
+        """Let go of a plan that has its result, and move the floor; by itself that is written once a second.
 
         A disk that refuses is logged: Redis has the result, and a restart finds it there.
         """
-        line = encode(self._settled_line(plan_id, now_ms, floor or self.floor))
-        self._end(plan_id, now_ms)
         self.floor = floor or self.floor
+        if plan_id not in self._unsettled and abs(now_ms - self._floor_written_ms) < FLOOR_EVERY_MS:
+            return
+        self._floor_written_ms = now_ms
+        line = encode(self._settled_line(plan_id, now_ms, self.floor))
+        self._end(plan_id, now_ms)
         try:
             self._file.append(line)
             self._bytes_since_rewrite += len(line)
