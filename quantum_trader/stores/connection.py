@@ -16,7 +16,7 @@ from redis.exceptions import NoScriptError, RedisError
 
 from quantum_trader.sentinel_address import SCHEME
 from quantum_trader.stores import sentinel
-from quantum_trader.stores.lane import Command, Lane, Word
+from quantum_trader.stores.lane import Batch, Command, Lane, Word
 
 __all__ = ["Database", "RedisError"]
 
@@ -81,12 +81,12 @@ class Database:
             raise reply
         return cast("list[bytes]", reply)
 
-    async def ask_blocking(self, commands: tuple[Command, ...]) -> list[Any]:
-        """Send ``commands``, the first of which may block, in one trip; errors come back as values."""
+    async def ask_blocking(self, first: Command, others: Batch) -> list[Any]:
+        """Send ``first``, which may block, and ``others`` in one trip; errors come back as values."""
         if self._blocking_lane is not None:
-            return await self._blocking_lane.ask(commands)
+            return await self._blocking_lane.ask((first,), others)
         pipeline = self.client.pipeline(transaction=False)
-        for command in commands:
+        for command in (first, *others.commands):
             pipeline.execute_command(*command)
         return await pipeline.execute(raise_on_error=False)
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-WATCHED_MAX = 64
+WATCHED_MAX = 128
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,20 @@ SERVER_GONE = (ReadOnlyError, BusyLoadingError, MasterDownError)
 """Replies of a server that is none to talk to any more: another one may be, so the line is cut."""
 
 
+class Batch:
+    """Commands that are sent together again and again: packed once."""
+
+    __slots__ = ("commands", "packed")
+
+    def __init__(self, commands: tuple[Command, ...]) -> None:
+        """Pack ``commands``."""
+        self.commands = commands
+        self.packed = b"".join([_packed(command) for command in commands])
+
+
+NOTHING = Batch(())
+
+
 class Lane:
     """One connection, made when first needed and again after it broke."""
 
@@ -43,8 +57,10 @@ class Lane:
         self._line: _Line | None = None
         self._connecting = asyncio.Lock()
 
-    async def ask(self, commands: tuple[Command, ...]) -> list[Any]:
-        """Send ``commands`` in one breath and return their replies; errors stand among them as values.
+    async def ask(self, commands: tuple[Command, ...], others: Batch = NOTHING) -> list[Any]:
+        """Send ``commands``, then ``others``, in one breath and return their replies.
+
+        Errors of the server stand among them as values.
 
         Raises:
             RedisError: no connection, or it broke, or no reply in time. The commands may have run.
@@ -52,7 +68,7 @@ class Lane:
         line = self._line
         if line is None or line.is_broken:
             line = await self._connected()
-        return await line.ask(commands)
+        return await line.ask(commands, others)
 
     async def close(self) -> None:
         """Cut the connection; calls under way fail. The lane can be used again."""
@@ -89,21 +105,23 @@ class _Line(asyncio.Protocol):
         self._replies = hiredis.Reader(replyError=BaseParser.parse_error)  # the classes that redis-py raises
         self._calls: deque[_Call] = deque()
         self._unwritten: list[bytes] = []
+        self._unwritten_calls = 0
         self._watch: asyncio.TimerHandle | None = None
         self.is_broken = False
 
-    async def ask(self, commands: tuple[Command, ...]) -> list[Any]:
+    async def ask(self, commands: tuple[Command, ...], others: Batch) -> list[Any]:
         if len(self._calls) >= CALLS_MAX:
             raise Disconnected(f"{CALLS_MAX} calls wait for their replies already")
-        packed = b"".join(
-            [_packed(command) for command in commands]
-        )  # raises before anyone waits for a reply
-        call = _Call(self._loop.create_future(), len(commands), self._loop.time() + self._timeout_s)
+        packed = [_packed(command) for command in commands]  # raises before anyone waits for a reply
+        wanted = len(commands) + len(others.commands)
+        call = _Call(self._loop.create_future(), wanted, self._loop.time() + self._timeout_s)
         self._calls.append(call)
-        self._unwritten.append(packed)
-        if len(self._calls) == 1 or len(self._unwritten) == WRITTEN_TOGETHER:
+        self._unwritten_calls += 1
+        self._unwritten += packed
+        self._unwritten.append(others.packed)
+        if len(self._calls) == 1 or self._unwritten_calls == WRITTEN_TOGETHER:
             self._write()
-        elif len(self._unwritten) == 1:
+        elif self._unwritten_calls == 1:
             self._loop.call_soon(self._write)
         if self._watch is None:
             self._watch = self._loop.call_at(call.deadline_s, self._look_for_silence)
@@ -114,6 +132,7 @@ class _Line(asyncio.Protocol):
         if self._unwritten:
             self._transport.write(b"".join(self._unwritten))
             self._unwritten.clear()
+            self._unwritten_calls = 0
 
     async def close(self) -> None:
         self._break(Disconnected("the connection was closed"))
@@ -156,6 +175,7 @@ class _Line(asyncio.Protocol):
     def _break(self, error: Exception) -> None:
         self.is_broken = True
         self._unwritten.clear()
+        self._unwritten_calls = 0
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None

@@ -22,7 +22,7 @@ from quantum_trader.domain.once import once
 from quantum_trader.stores.codec import decode
 from quantum_trader.stores.cooldown_watch import Asked
 from quantum_trader.stores.keys import Keys
-from quantum_trader.stores.lane import Command
+from quantum_trader.stores.lane import Batch, Command
 
 UNREADABLE = "unreadable"
 
@@ -60,11 +60,18 @@ class OperatorKeys:
     """Which keys one reading takes: the fixed ones and the cooldowns of the symbols ``asked``.
 
     A key of another type than it should have stands there all the same: it answers GET with an error,
-    and counts for EXISTS.
+    and counts for EXISTS, but MGET does not see it. So the stops are asked for ``one_by_one`` where more of
+    them exist than MGET has seen.
     """
 
     keys: Keys
     asked: Asked
+    one_by_one: bool = False
+
+    @cached_property
+    def batch(self) -> Batch:
+        """The ``commands`` as they go over a lane."""
+        return Batch(self.commands)
 
     @cached_property
     def commands(self) -> tuple[Command, ...]:
@@ -78,21 +85,29 @@ class OperatorKeys:
             keys.bsc_health,
             keys.dry_run,
         )
+        at_once: tuple[Command, ...] = (("MGET", *stops), ("EXISTS", *stops))
         together = keys.cooldowns_symbol(self.asked.together)
         return (
             ("HGETALL", keys.policy),
-            *(("GET", name) for name in stops),
+            *(tuple(("GET", name) for name in stops) if self.one_by_one else at_once),
             *(("EXISTS", name) for name in keys.cooldowns_symbol(self.asked.each)),
             *((("EXISTS", *together),) if together else ()),
         )
 
     def finds_more(self, answers: Sequence[Answer]) -> bool:
-        """Whether one of the symbols asked for together cools down; which one has to be asked for."""
-        return bool(self.asked.together) and answers[-1] != 0
+        """Whether something was found of which only another reading can tell what it is.
+
+        That is one of the symbols asked for together that cools down, or a stop of another type.
+        """
+        if self.asked.together and answers[-1] != 0:
+            return True
+        return not self.one_by_one and answers[2] > len(answers[1]) - answers[1].count(None)
 
     def parse(self, answers: Sequence[Answer], *, bsc_required: bool, now_ms: int) -> OperatorState:
         """Turn the answers to ``commands`` into a reading; never raises."""
-        policy, kill, safe_mode, cooldown_global, disarmed, bsc, dry_run, *cooling = answers
+        policy, *others = answers
+        stops, cooling = (others[:6], others[6:]) if self.one_by_one else (others[0], others[2:])
+        kill, safe_mode, cooldown_global, disarmed, bsc, dry_run = stops
         return OperatorState(
             kill=_stop(kill),
             latches=Latches(

@@ -168,7 +168,7 @@ class PlanStream:
         operator_keys, moment = self._keys_to_ask(), self.cooldowns.moment
         plans = self._keys.plans
         read_plans = (*READ_PLANS, count, "BLOCK", BLOCK_MS, "STREAMS", plans, ">")
-        reply, *answers = await self._database.ask_blocking((read_plans, *operator_keys.commands))
+        reply, *answers = await self._database.ask_blocking(read_plans, operator_keys.batch)
         if isinstance(reply, Exception):
             raise reply
         deliveries = [Delivery(name, fields) for name, fields in entries_of(reply)]
@@ -206,11 +206,12 @@ class PlanStream:
         return answers
 
     async def _state(self, operator_keys: OperatorKeys, answers: list[Any], moment: int) -> OperatorState:
-        """Turn ``answers`` into a reading; where a watched symbol was found to cool, find out which."""
+        """Turn ``answers`` into a reading; where they leave open what was found, ask one by one."""
         _raise_errors(answers)
         if operator_keys.finds_more(answers):
             moment = self.cooldowns.moment
-            operator_keys = OperatorKeys(self._keys, Asked(each=tuple(operator_keys.asked.symbols)))
+            each = Asked(each=tuple(operator_keys.asked.symbols))
+            operator_keys = OperatorKeys(self._keys, each, one_by_one=True)
             _raise_errors(answers := await self._ask(operator_keys))
         now_ms = self._clock.now_ms()
         state = operator_keys.parse(answers, bsc_required=self.bsc_required, now_ms=now_ms)

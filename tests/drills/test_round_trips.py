@@ -35,9 +35,9 @@ async def test_one_redis_round_trip_between_delivery_and_order(
         trips.append((PLAN_ID.get(), "redis pipeline"))
         return await pipeline(self, *args, **options)
 
-    async def counted_ask(self: Any, commands: Any) -> Any:
+    async def counted_ask(self: Any, commands: Any, *others: Any) -> Any:
         trips.append((PLAN_ID.get(), f"redis {' '.join(command[0] for command in commands)}"))
-        return await ask(self, commands)
+        return await ask(self, commands, *others)
 
     async def counted_send(self: Any, endpoint: Any, *args: Any, **options: Any) -> Any:
         trips.append((PLAN_ID.get(), f"exchange {endpoint}"))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from support.cases import NOW_MS, evidence, judged, leg, number, plan
 
 from quantum_trader.domain.order import OrderState, OrderStatus

@@ -13,7 +13,7 @@ from redis.exceptions import TimeoutError as TimedOut
 from support.house import until
 
 from quantum_trader.stores.connection import Database, RedisError
-from quantum_trader.stores.lane import Lane
+from quantum_trader.stores.lane import NOTHING, Batch, Lane
 
 PATIENCE_S = 20.0
 
@@ -92,7 +92,7 @@ async def test_no_server_is_an_error_not_a_wait() -> None:
     absent = Database("unix:///nowhere/at/all.sock")
     absent.open_lanes()
     with pytest.raises(Disconnected):
-        await absent.ask_blocking((("PING",),))
+        await absent.ask_blocking(("PING",), NOTHING)
     await absent.close()
 
 
@@ -102,10 +102,10 @@ async def test_it_logs_on_as_the_address_says(database: Database, valkey_url: st
     known, unknown = Database(f"unix://lane:word@{address}"), Database(f"unix://lane:wrong@{address}")
     for named in (known, unknown):
         named.open_lanes()
-    (who,) = await known.ask_blocking((("ACL", "WHOAMI"),))
-    assert who == b"lane"
+    answers = await known.ask_blocking(("ACL", "WHOAMI"), Batch((("ECHO", "one"), ("ECHO", "two"))))
+    assert answers == [b"lane", b"one", b"two"]
     with pytest.raises(RedisError):
-        await unknown.ask_blocking((("PING",),))
+        await unknown.ask_blocking(("PING",), NOTHING)
     for named in (known, unknown):
         await named.close()
     await database.client.execute_command("ACL", "DELUSER", "lane")

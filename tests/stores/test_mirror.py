@@ -81,7 +81,10 @@ def test_a_settled_plan_is_let_go_and_the_floor_moves(tmp_path: Path) -> None:
     mirror = loaded(tmp_path)
     mirror.keep(record("plan-1"), CLAIM)
     mirror.settle("plan-1", NOW_MS, "12-3")
-    mirror.settle("never-claimed", NOW_MS, "13-0")
+    mirror.settle("never-claimed", NOW_MS + 999, "13-0")
+    assert mirror.floor == "13-0"
+    assert "13-0" not in (tmp_path / FILE_NAME).read_text()  # by itself it is written once a second
+    mirror.settle("never-claimed", NOW_MS + 1000, "13-0")
     again = loaded(tmp_path)
     assert (again.unsettled, again.floor, again.holds("plan-1")) == ((), "13-0", False)
 

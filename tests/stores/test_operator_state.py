@@ -12,13 +12,13 @@ from quantum_trader.stores.cooldown_watch import Asked
 from quantum_trader.stores.keys import Keys
 from quantum_trader.stores.operator_state import OperatorKeys, OperatorState, parse_policy
 
-NOBODY_COOLS = OperatorKeys(Keys(), Asked())
+NOBODY_COOLS = OperatorKeys(Keys(), Asked(), one_by_one=True)
 WRONG_TYPE = ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value")
 
 
 def parsed(*answers: Any, each: tuple[str, ...] = (), required: bool = True) -> OperatorState:
     """Read the answers about kill, safe mode, global cooldown, disarm and BSC, then of each symbol."""
-    return OperatorKeys(Keys(), Asked(each)).parse(
+    return OperatorKeys(Keys(), Asked(each), one_by_one=True).parse(
         ({}, *answers[:5], None, *answers[5:]), bsc_required=required, now_ms=NOW_MS
     )
 
@@ -67,6 +67,25 @@ def test_a_health_that_cannot_be_read_is_no_sight(health: bytes) -> None:
 def test_a_health_that_can_be_read_is_taken_as_it_is() -> None:
     bsc = parsed(None, None, None, None, b'{"state":"DEGRADED","authority":"CONTROLLER"}').bsc
     assert (bsc.state, bsc.authority) == ("DEGRADED", "CONTROLLER")
+
+
+def test_stops_that_are_read_together_say_the_same() -> None:
+    together = OperatorKeys(Keys(), Asked(("SOLUSDT", "BTCUSDT"), ("XRPUSDT",)))
+    stops = [b"1", None, b"0", b"why", b"{", b"1"]
+    answers: list[Any] = [{}, stops, 5, 1, 0, 0]
+    assert not together.finds_more(answers)
+    read = together.parse(answers, bsc_required=True, now_ms=NOW_MS)
+    each = OperatorKeys(Keys(), Asked(("SOLUSDT", "BTCUSDT", "XRPUSDT")), one_by_one=True)
+    assert read == each.parse([{}, *stops, 1, 0, 0], bsc_required=True, now_ms=NOW_MS)
+    assert (read.kill, read.latches.safe_mode, read.latches.cooldown_symbols) == ("1", False, {"SOLUSDT"})
+
+
+@pytest.mark.parametrize(
+    ("existing", "together", "more"), [(1, 0, False), (2, 0, True), (0, 0, False), (1, 1, True)]
+)
+def test_what_is_counted_and_not_seen_is_asked_for_again(existing: int, together: int, *, more: bool) -> None:
+    keys = OperatorKeys(Keys(), Asked((), ("XRPUSDT",)))
+    assert keys.finds_more([{}, [b"1", *[None] * 5], existing, together]) is more
 
 
 def policy(**fields: bytes) -> dict[bytes, bytes]:

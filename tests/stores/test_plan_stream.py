@@ -120,13 +120,28 @@ async def test_a_cooldown_that_anyone_sets_on_a_watched_symbol_is_known_with_the
     assert stream.cooldowns.asked() == Asked(together=("ADAUSDT", "XRPUSDT"))
 
 
-async def test_a_kill_switch_of_the_wrong_type_is_unreadable(
-    database: Database, keys: Keys, stream: PlanStream
+@pytest.mark.parametrize("over_lanes", [True, False])
+@pytest.mark.parametrize(
+    "name", ["kill", "disarmed", "safe_mode", "cooldown_global", "bsc_health", "dry_run"]
+)
+async def test_a_stop_of_the_wrong_type_is_set_and_unreadable(
+    database: Database, keys: Keys, stream: PlanStream, name: str, *, over_lanes: bool
 ) -> None:
     await stream.ensure_group()
-    await database.client.hset(keys.kill, "value", "1")
-    _, operator = await stream.read()
-    assert operator.kill == (await stream.operator_state()).kill == "unreadable"
+    if over_lanes:
+        database.open_lanes()
+    await database.client.hset(getattr(keys, name), "value", "1")
+    _, read = await stream.read()
+    told = {
+        "kill": read.kill == "unreadable",
+        "disarmed": read.latches.disarmed == "unreadable",
+        "safe_mode": read.latches.safe_mode,
+        "cooldown_global": read.latches.cooldown_global,
+        "bsc_health": read.bsc.state == "unreadable",
+        "dry_run": read.dry_run,
+    }
+    assert [stop for stop, is_told in told.items() if is_told] == [name]
+    assert (await stream.operator_state()).latches == read.latches
 
 
 def test_a_reading_from_before_a_cooldown_does_not_end_it() -> None:
