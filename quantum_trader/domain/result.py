@@ -76,7 +76,7 @@ class Result(Struct, frozen=True, gc=False):
             "side": self.side,
             "action": self.action,
             "effect": self.effect,
-            "decision": self.decision.value,
+            "decision": self.decision._value_,
             "executed": _boolean(self.executed),
             "reason": self.reason,
             "gate": self.gate,

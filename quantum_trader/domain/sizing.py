@@ -50,10 +50,7 @@ def size_exit(intention: Intention, rules: SymbolRules | None, *, by_fraction: b
 def size_open(asked: Decimal, rules: SymbolRules, mark_price: Decimal, policy: SizingPolicy) -> Sizing:
     """Size an open at ``mark_price`` (quote asset)."""
     limits = rules.market_quantity
-    smallest = max(
-        limits.round_up(limits.minimum),
-        limits.round_up(rules.notional_min / mark_price),
-    )
+    smallest = max(limits.smallest, limits.round_up(rules.notional_min / mark_price))
     if policy.notional_usdt_max is not None and smallest * mark_price > policy.notional_usdt_max:
         return Sizing(limits.round_down(asked), Reason.INFEASIBLE_SIZING)
     rounded = limits.round_down(asked)

@@ -9,6 +9,8 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from quantum_trader.domain.once import once
+
 ZERO = Decimal(0)
 
 _EXACT = Context(prec=80)  # any quantity that a plan may carry, over any step, without rounding
@@ -185,13 +187,18 @@ class Account:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class QuantityLimits:
     """One of LOT_SIZE or MARKET_LOT_SIZE, in base asset."""
 
     minimum: Decimal
     maximum: Decimal
     step: Decimal
+
+    @once
+    def smallest(self) -> Decimal:
+        """The smallest multiple of the step that is not below the minimum."""
+        return self.round_up(self.minimum)
 
     def round_down(self, quantity: Decimal) -> Decimal:
         """Return the largest multiple of the step that is not above ``quantity``."""

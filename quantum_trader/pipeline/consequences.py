@@ -32,13 +32,19 @@ class Consequences(Struct, frozen=True, gc=False):
     margin_failure: MarginFailure | None = None
 
 
+NONE = Consequences()
+_SET_SOMETHING_OFF = frozenset({Reason.RATE_LIMIT_GLOBAL.value, Reason.INSUFFICIENT_MARGIN.value})
+
+
 def consequences(
     decision: Decision, denial: str, rejected_code: int, *, gates: GateTables, keys: Keys, now_ms: int
 ) -> Consequences:
     """Return what follows from ``decision`` and from its ``denial`` (the result's reason)."""
     if decision.is_exit:
-        return Consequences()
+        return NONE
     denied = _denied_codes(decision) | {denial}
+    if denied.isdisjoint(_SET_SOMETHING_OFF) and rejected_code == 0:
+        return NONE
     latches: list[Latch] = []
     failure = None
     rates, margins = gates.rate_limit, gates.margin_guard

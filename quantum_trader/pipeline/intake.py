@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import struct
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ VENUE_NAMES = frozenset({"binance", "binanceusdm", "binancefutures", "binanceusd
 _DECIMAL = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?", re.ASCII)
 _SYMBOL = re.compile(r"\w{2,40}")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")
-_LENGTHS = tuple(length.to_bytes(8, "big") for length in range(256))
+_length = struct.Struct(">Q").pack
 _SIDES = {side.value: side for side in PlanSide}  # looked up in a third of the time that PlanSide(...) takes
 _ACTIONS = {action.value: action for action in Action}
 
@@ -243,13 +244,8 @@ def _hash(raw: Mapping[bytes, bytes]) -> str:
     measured: list[bytes] = []
     for key in sorted(raw):
         value = raw[key]
-        measured += (_length(key), key, _length(value), value)
+        measured += (_length(len(key)), key, _length(len(value)), value)
     return hashlib.sha256(b"".join(measured)).hexdigest()[:32]
-
-
-def _length(part: bytes) -> bytes:
-    length = len(part)
-    return _LENGTHS[length] if length < len(_LENGTHS) else length.to_bytes(8, "big")
 
 
 def _safe(text: str) -> str:

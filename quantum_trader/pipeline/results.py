@@ -18,8 +18,11 @@ from quantum_trader.pipeline.fate import Fate
 from quantum_trader.pipeline.intake import Refused, readable_quantity, readable_reduce_only
 from quantum_trader.stores.claims import Refusal
 
-GOVERNOR_GATES = ("kill_score", "rate_limit", "margin_guard", "fund_caps", "active_slots")
+GOVERNOR_GATES = frozenset({"kill_score", "rate_limit", "margin_guard", "fund_caps", "active_slots"})
 POSITION_GATE = "position_sanity"
+_POSITION_GATES = frozenset({POSITION_GATE})
+_PASSED = Reason.PASS.value  # .value takes two calls each time
+_SANE = Reason.SANITY_CHECKS_PASSED.value
 
 
 class Ending(Struct, frozen=True, gc=False):
@@ -141,13 +144,13 @@ def permit_p32(decision: Decision, now_ms: int) -> dict[str, Any]:
         "computed_qty": plain(decision.quantity),
         "computed_notional": plain(exposure.notional_usdt) if exposure is not None else "",
         "created_at": now_ms,
-        "reason": denial.code if denial is not None else Reason.PASS.value,
+        "reason": denial.code if denial is not None else _PASSED,
     }
 
 
 def permit_p33(decision: Decision, ledger_amt: str, now_ms: int) -> dict[str, Any]:
     """Return the record of the position gate's verdict; ``safe_qty`` is 0 for an open."""
-    denial = _objection_of(decision, (POSITION_GATE,))
+    denial = _objection_of(decision, _POSITION_GATES)
     intention = decision.intention
     permit: dict[str, Any] = {
         "allow": denial is None,
@@ -157,15 +160,16 @@ def permit_p33(decision: Decision, ledger_amt: str, now_ms: int) -> dict[str, An
         "exchange_position_amt": plain(intention.position_amount),
         "ledger_amt": ledger_amt,
         "created_at": now_ms,
-        "reason": denial.code if denial is not None else Reason.SANITY_CHECKS_PASSED.value,
+        "reason": denial.code if denial is not None else _SANE,
     }
     if denial is not None:
         permit["context"] = denial.evidence
     return permit
 
 
-def _objection_of(decision: Decision, gates: tuple[str, ...]) -> Verdict | None:
+def _objection_of(decision: Decision, gates: frozenset[str]) -> Verdict | None:
     if decision.allowed:
         return None
-    spoken = (verdict for verdict in decision.verdicts if verdict.gate in gates)
-    return objection(spoken, is_exit=decision.is_exit)
+    return objection(
+        [verdict for verdict in decision.verdicts if verdict.gate in gates], is_exit=decision.is_exit
+    )

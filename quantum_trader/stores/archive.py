@@ -48,7 +48,7 @@ class Archive:
     def __init__(self, state_dir: Path, days_kept: int) -> None:
         self._path = state_dir / FILE_NAME
         self.days_kept = days_kept
-        self._rows: queue.Queue[Row | None] = queue.Queue(QUEUE_MAX)
+        self._rows: queue.SimpleQueue[Row | None] = queue.SimpleQueue()
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._write_on, name="archive", daemon=True)
         self.dropped = 0
@@ -72,9 +72,9 @@ class Archive:
         """Hand a result over; returns at once."""
         sent = [attempt["client_order_id"] for attempt in result.trace.get("orders", ())]
         row: Row = (result.plan_id, result.symbol, result.timestamp_ms, encode_text(fields), sent)
-        try:
-            self._rows.put_nowait(row)
-        except queue.Full:
+        if self._rows.qsize() < QUEUE_MAX:
+            self._rows.put(row)
+        else:
             self.dropped += 1
             log.critical("archive_full", dropped=self.dropped, cure="check the disk under state_dir")
         self.newest.append((result, fields))
