@@ -59,7 +59,7 @@ def legs_of(symbol: str) -> tuple[Leg, Leg, Leg]:
     return Leg(symbol), Leg(symbol, PositionSide.LONG), Leg(symbol, PositionSide.SHORT)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Position:
     """One live position as the exchange reports it.
 
@@ -80,7 +80,7 @@ class Position:
         """The order side that reduces this position."""
         return Side.SELL if self.amount > 0 else Side.BUY
 
-    @property
+    @once
     def notional_usdt(self) -> Decimal:
         """|amount| × mark price, in USDT."""
         return abs(self.amount) * self.mark_price
