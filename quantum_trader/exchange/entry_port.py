@@ -40,9 +40,8 @@ class RestEntryPort:
         if not isinstance(claimed, Claimed):
             raise TypeError(f"only a Claimed opens a position, not {type(claimed).__name__}")
         params = open_params(claimed.order, self._recv_window_ms)
-        outcome = await outcome_of_sending(
-            lambda: self._transport.send(NEW_ORDER, params, priority=Priority.ENTRY), claimed.order
-        )
+        sending = self._transport.send(NEW_ORDER, params, priority=Priority.ENTRY)
+        outcome = await outcome_of_sending(sending, claimed.order)
         if isinstance(outcome, Rejected) and refusal_of(outcome.code) is Refusal.POSITION_MODE:
             self._position_mode.doubt()
         return outcome

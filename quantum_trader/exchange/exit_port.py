@@ -44,9 +44,8 @@ class RestExitPort:
         if not isinstance(order, ExitOrder):
             raise TypeError(f"only an ExitOrder reduces a position, not {type(order).__name__}")
         params = exit_params(order, self._recv_window_ms)
-        outcome = await outcome_of_sending(
-            lambda: self._transport.send(NEW_ORDER, params, priority=Priority.EXIT), order
-        )
+        sending = self._transport.send(NEW_ORDER, params, priority=Priority.EXIT)
+        outcome = await outcome_of_sending(sending, order)
         if isinstance(outcome, Rejected) and refusal_of(outcome.code) is Refusal.POSITION_MODE:
             self._position_mode.doubt()
         return outcome

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
+from functools import cache, lru_cache
 from typing import Any, TypeVar
 
 import orjson
 
 from quantum_trader.exchange.errors import ReplyUnreadable
+from quantum_trader.exchange.replies import Reply
 
 _NUMBER_CHARS_MAX = 64
 _EXPONENT_MAX = 30
 _SHOWN_CHARS_MAX = 80
+_NUMBERS_KEPT = 4_096
 EnumT = TypeVar("EnumT", bound=StrEnum)
 
 
@@ -25,6 +28,11 @@ def decoded(endpoint: str, body: bytes) -> Any:
         raise ReplyUnreadable(endpoint, "body", f"no JSON ({error.msg})") from None
 
 
+def content_of(endpoint: str, reply: Reply) -> Any:
+    """Return the decoded JSON of a reply; raises ``ReplyUnreadable`` when its body is none."""
+    return decoded(endpoint, reply.body) if reply.content is None else reply.content
+
+
 def rows_of(endpoint: str, content: Any, name: str = "body") -> Iterator[Row]:
     """Yield the objects of a JSON array; raises ``ReplyUnreadable`` when it is none."""
     if not isinstance(content, list):
@@ -32,6 +40,7 @@ def rows_of(endpoint: str, content: Any, name: str = "body") -> Iterator[Row]:
     return (Row(endpoint, item, f"{name}[{number}]") for number, item in enumerate(content))
 
 
+@lru_cache(_NUMBERS_KEPT)  # the quantities of an order come again in all that is told of it
 def decimal_of(text: str) -> Decimal | None:
     """Return the finite number that ``text`` writes, exponents allowed; None when it is none.
 
@@ -92,10 +101,10 @@ class Row:
 
     def member(self, field: str, kind: type[EnumT]) -> EnumT:
         """Return a member of ``kind``."""
-        try:
-            return kind(self.text(field))
-        except ValueError:
-            raise self.wrong(field, f"one of {', '.join(kind)}") from None
+        member: EnumT | None = _members(kind).get(self.text(field))
+        if member is None:
+            raise self.wrong(field, f"one of {', '.join(kind)}")
+        return member
 
     def row(self, field: str) -> Row:
         """Return an object."""
@@ -114,3 +123,9 @@ class Row:
             return ReplyUnreadable(self._endpoint, self._name(field), "is missing")
         shown = repr(self._content[field])[:_SHOWN_CHARS_MAX]
         return ReplyUnreadable(self._endpoint, self._name(field), f"should be {wanted}, not {shown}")
+
+
+@cache
+def _members(kind: type[EnumT]) -> Mapping[str, EnumT]:
+    """Return the members of ``kind`` by value, which is looked up faster than ``kind(value)`` answers."""
+    return {member.value: member for member in kind}

@@ -14,14 +14,14 @@ on proof that no byte left. Everything else is Unknown. Rules, first match first
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from dataclasses import dataclass
 
 from quantum_trader.domain.order import Accepted, ExitOrder, NotSent, OpenOrder, Outcome, Rejected, Unknown
 from quantum_trader.exchange.codes import Refusal, refusal_of
 from quantum_trader.exchange.endpoints import NEW_ORDER
 from quantum_trader.exchange.errors import ExchangeError, ExchangeUnreachable, HeldBack, ReplyUnreadable
-from quantum_trader.exchange.fields import decoded
+from quantum_trader.exchange.fields import content_of
 from quantum_trader.exchange.order_replies import order_state
 from quantum_trader.exchange.replies import Complaint, Reply, complaint_of
 
@@ -30,6 +30,7 @@ _CLIENT_ERRORS = range(400, 500)
 _SERVER_ERRORS = range(500, 600)
 _TIMED_OUT, _UNAVAILABLE = 408, 503
 _THROTTLED = -1008
+_ENDPOINT = str(NEW_ORDER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +53,10 @@ _UNKNOWN_TEXTS = (
 )
 
 
-async def outcome_of_sending(send: Callable[[], Awaitable[Reply]], order: OpenOrder | ExitOrder) -> Outcome:
-    """Await ``send`` once and say what became of ``order``. Raises nothing the exchange can cause."""
+async def outcome_of_sending(sending: Awaitable[Reply], order: OpenOrder | ExitOrder) -> Outcome:
+    """Await ``sending`` and say what became of ``order``. Raises nothing the exchange can cause."""
     try:
-        reply = await send()
+        reply = await sending
     except ExchangeError as error:
         return outcome_of_failure(error)
     return outcome_of_reply(reply, order)
@@ -94,7 +95,7 @@ def outcome_of_complaint(http_status: int, complaint: Complaint) -> Rejected | U
 
 def _outcome_of_success(reply: Reply, order: OpenOrder | ExitOrder) -> Accepted | Unknown:
     try:
-        state = order_state(str(NEW_ORDER), decoded(str(NEW_ORDER), reply.body))
+        state = order_state(_ENDPOINT, content_of(_ENDPOINT, reply))
     except ReplyUnreadable as error:
         return Unknown(f"HTTP {reply.status}, {error.reason}")
     if (state.client_order_id, state.leg, state.side) != (order.client_order_id, order.leg, order.side):

@@ -23,6 +23,8 @@ class Reply:
     status: int
     headers: Mapping[str, str]
     body: bytes
+    content: Any = None
+    """What the body says, where it had to be decoded to be told from others; None where it was not."""
 
     @property
     def is_success(self) -> bool:

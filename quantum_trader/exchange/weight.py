@@ -9,8 +9,8 @@ holds back opens and plain reads until its time is over; a 418 holds back everyt
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
 
@@ -40,6 +40,9 @@ class Counter(StrEnum):
 
     WEIGHT = "REQUEST_WEIGHT"
     ORDERS = "ORDERS"
+
+
+_WEIGHT, _ORDERS = Counter.WEIGHT, Counter.ORDERS  # what an enum is asked for costs more than a name
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +83,33 @@ class _Window:
     def counted(self, now_ms: int) -> int:
         return self._counted if self._number == now_ms // self.limit.window_ms else 0
 
+    def has_room(self, wanted: int, share: float, now_ms: int) -> bool:
+        return self.counted(now_ms) + wanted <= self.limit.limit * share
+
     def note(self, count: int, now_ms: int) -> None:
         self._counted, self._number = count, now_ms // self.limit.window_ms
 
     def ends_in_s(self, now_ms: int) -> float:
         return (self.limit.window_ms - now_ms % self.limit.window_ms) / 1_000
+
+
+class _InFlight(AbstractContextManager[None]):
+    """Counts one request while it is on its way."""
+
+    __slots__ = ("_counts", "_orders", "_weight")
+
+    def __init__(self, counts: dict[Counter, int], weight: int, orders: int) -> None:
+        self._counts = counts
+        self._weight = weight
+        self._orders = orders
+
+    def __enter__(self) -> None:
+        self._counts[_WEIGHT] += self._weight
+        self._counts[_ORDERS] += self._orders
+
+    def __exit__(self, *_: object) -> None:
+        self._counts[_WEIGHT] -= self._weight
+        self._counts[_ORDERS] -= self._orders
 
 
 class WeightBudget:
@@ -115,11 +140,13 @@ class WeightBudget:
     def wait_s(self, weight: int, priority: Priority, orders: int = 0) -> float:
         """Seconds until a request of this ``weight`` and number of ``orders`` may go; 0 if now."""
         now_s, now_ms = self._clock.monotonic_s(), self._now_ms()
-        held_until_s = self._banned_until_s if priority is Priority.EXIT else self._held_until_s
-        wait_s = max(0.0, held_until_s - now_s)
+        is_exit = priority is Priority.EXIT
+        share = 1.0 if is_exit else 1.0 - self._reserve_share
+        wait_s = max(0.0, (self._banned_until_s if is_exit else self._held_until_s) - now_s)
         for window in self._windows:
-            wanted = orders if window.limit.counter is Counter.ORDERS else weight
-            if wanted and not self._fits(window, wanted, priority, now_ms):
+            counter = window.limit.counter
+            wanted = orders if counter is _ORDERS else weight
+            if wanted and not window.has_room(wanted + self._in_flight[counter], share, now_ms):
                 wait_s = max(wait_s, window.ends_in_s(now_ms))
         return wait_s
 
@@ -127,22 +154,15 @@ class WeightBudget:
         """Whether a request of this ``weight`` and number of ``orders`` may go now."""
         return self.wait_s(weight, priority, orders) == 0
 
-    @contextmanager
-    def in_flight(self, weight: int, orders: int = 0) -> Iterator[None]:
+    def in_flight(self, weight: int, orders: int = 0) -> AbstractContextManager[None]:
         """Count a request as used from when it is sent until its answer tells the new count."""
-        self._in_flight[Counter.WEIGHT] += weight
-        self._in_flight[Counter.ORDERS] += orders
-        try:
-            yield
-        finally:
-            self._in_flight[Counter.WEIGHT] -= weight
-            self._in_flight[Counter.ORDERS] -= orders
+        return _InFlight(self._in_flight, weight, orders)
 
     def observe(self, reply: Reply) -> Throttle | None:
         """Take the counts from the headers of ``reply``; return the throttle it imposes, if any."""
         now_ms = self._now_ms()
         counts = counts_of(reply.headers)
-        for window in self._windows:
+        for window in self._windows if counts else ():
             count = counts.get((window.limit.counter, window.limit.window_ms))
             if count is not None:
                 window.note(count, now_ms)
@@ -165,11 +185,6 @@ class WeightBudget:
     def is_banned(self) -> bool:
         """Whether a ban (HTTP 418) is running: not even exits are sent."""
         return self._banned_until_s > self._clock.monotonic_s()
-
-    def _fits(self, window: _Window, wanted: int, priority: Priority, now_ms: int) -> bool:
-        share = 1.0 if priority is Priority.EXIT else 1.0 - self._reserve_share
-        used = window.counted(now_ms) + self._in_flight[window.limit.counter]
-        return used + wanted <= window.limit.limit * share
 
     def _hold(self, throttle: Throttle) -> None:
         until_s = self._clock.monotonic_s() + throttle.duration_s

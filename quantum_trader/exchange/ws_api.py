@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 import structlog
@@ -36,10 +36,17 @@ from quantum_trader.exchange.weight import Priority, WeightBudget
 
 TERMS = LinkTerms(silent_s_max=6.0)
 LOG_ON = "session.logon"
-_INTEGERS = frozenset({"recvWindow", "timestamp"})
+_INTEGERS = ("recvWindow", "timestamp")
 _UNITS = {"SECOND": "s", "MINUTE": "m", "HOUR": "h", "DAY": "d"}
 
 log = structlog.get_logger()
+
+
+class _Pending(NamedTuple):
+    """A request that waits for its reply, and until when by the event loop's clock."""
+
+    reply: asyncio.Future[Reply]
+    due_s: float
 
 
 class WsApi:
@@ -55,7 +62,9 @@ class WsApi:
         self._weight = weight
         self._server_clock = server_clock
         self._signer = signer_for(settings.api_secret)
-        self._pending: dict[int, asyncio.Future[Reply]] = {}
+        self._key = settings.api_key.encode()
+        self._pending: dict[int, _Pending] = {}
+        self._limit: asyncio.TimerHandle | None = None
         self._ids = itertools.count(1)
         self._logged_on: Socket | None = None
         self._running: list[asyncio.Task[None]] = []
@@ -118,9 +127,11 @@ class WsApi:
 
     def _signed(self, params: Params) -> dict[str, Any]:
         """Return ``params`` with key and signature over all of them, sorted, as they are (BINANCE.md 2)."""
-        texts = {**dict(params), "apiKey": self._settings.api_key}
-        payload = "&".join(f"{name}={text}" for name, text in sorted(texts.items()))
-        return {**_typed(texts), "signature": self._signer.sign(payload.encode())}
+        texts = dict(params)
+        texts["apiKey"] = self._settings.api_key
+        payload = "&".join([name + "=" + texts[name] for name in sorted(texts)])
+        texts["signature"] = self._signer.sign(payload.encode())
+        return _typed(texts)
 
     # -- the wire
 
@@ -128,17 +139,28 @@ class WsApi:
         """Write one request and await its reply; ``ExchangeUnreachable`` where none comes."""
         request_id, loop = next(self._ids), asyncio.get_running_loop()
         reply: asyncio.Future[Reply] = loop.create_future()
-        self._pending[request_id] = reply
+        due_s = loop.time() + self._settings.request_timeout_s
+        self._pending[request_id] = _Pending(reply, due_s)
+        if self._limit is None:  # one timer for all: most requests are answered long before it
+            self._limit = loop.call_at(due_s, self._end_overdue, loop)
         socket.awaits(reply)
-        limit = loop.call_later(self._settings.request_timeout_s, fail, reply, "timed out")
         try:
             socket.send(orjson.dumps({"id": request_id, "method": method, "params": params}))
             return await reply
         except NoReply as none:
             raise ExchangeUnreachable(method, str(none), may_have_been_sent=True) from None
         finally:
-            limit.cancel()
+            socket.is_done_with(reply)
             del self._pending[request_id]
+
+    def _end_overdue(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Fail what has waited long enough; the oldest comes first, as all wait equally long."""
+        self._limit = None
+        for waiting in self._pending.values():
+            if waiting.due_s > loop.time():
+                self._limit = loop.call_at(waiting.due_s, self._end_overdue, loop)
+                return
+            fail(waiting.reply, "timed out")
 
     def _receive(self, frame: bytes) -> None:
         try:
@@ -148,24 +170,29 @@ class WsApi:
         if not isinstance(content, dict):
             log.warning("stream_frame_unreadable", stream=self.link.name)
         elif "status" in content:
-            self._take_reply(content)
+            self._take_reply(content, frame)
         elif _is_shutdown(content):
             self.link.renew()
 
-    def _take_reply(self, content: Mapping[str, Any]) -> None:
+    def _take_reply(self, content: Mapping[str, Any], frame: bytes) -> None:
         request_id = content.get("id")
         waiting = self._pending.get(request_id) if type(request_id) is int else None
-        if waiting is not None and not waiting.done():
-            waiting.set_result(self._reply(content))
+        if waiting is not None and not waiting.reply.done():
+            waiting.reply.set_result(self._reply(content, frame))
         elif request_id is None:  # the session's key was revoked; which request it answers is not said
             self.link.condemn("an answer without id: the session is not known any more")
 
-    def _reply(self, content: Mapping[str, Any]) -> Reply:
+    def _reply(self, content: Mapping[str, Any], frame: bytes) -> Reply:
         status = content["status"] if type(content["status"]) is int else 0
+        headers, result = self._headers(content), content.get("result")
+        if isinstance(result, dict) and not self._may_show_key(frame):
+            return Reply(status, headers, frame, result)
         body = orjson.dumps(content.get("result", content.get("error")))
-        if self._settings.api_key:
-            body = body.replace(self._settings.api_key.encode(), b"[key]")
-        return Reply(status, self._headers(content), body)
+        return Reply(status, headers, body.replace(self._key, b"[key]") if self._key else body)
+
+    def _may_show_key(self, frame: bytes) -> bool:
+        """Whether the key may be written in ``frame``, escaped or not."""
+        return self._key in frame or b"\\" in frame
 
     def _headers(self, content: Mapping[str, Any]) -> dict[str, str]:
         """Return counts of orders, and how long to wait, under the names that REST gives them.
@@ -187,8 +214,10 @@ class WsApi:
         return headers
 
 
-def _typed(texts: Mapping[str, str]) -> dict[str, Any]:
-    return {name: int(text) if name in _INTEGERS else text for name, text in texts.items()}
+def _typed(texts: dict[str, Any]) -> dict[str, Any]:
+    for name in _INTEGERS:
+        texts[name] = int(texts[name])
+    return texts
 
 
 def _is_shutdown(content: Mapping[str, Any]) -> bool:

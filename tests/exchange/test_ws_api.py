@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -178,6 +179,41 @@ async def test_a_late_reply_answers_nothing_and_later_orders_go_on(connected_ws:
     for _ in range(3):
         assert isinstance(await connected_ws.buy(), Accepted)
     assert connected_ws.wire.over_ws >= 3
+
+
+async def test_each_request_times_out_when_its_own_time_is_over(connected_ws: Scene) -> None:
+    connected_ws.wait_for_replies(0.5)
+    assert isinstance(await connected_ws.buy(), Accepted)
+    ended_s = []
+
+    async def buy_after(delay_s: float) -> None:
+        await asyncio.sleep(delay_s)
+        begun_s = time.monotonic()
+        assert isinstance(await connected_ws.buy(), Unknown)
+        ended_s.append(time.monotonic() - begun_s)
+
+    connected_ws.fault(FaultKind.LATENCY, ms=2_000, count=2)
+    await asyncio.gather(buy_after(0.2), buy_after(0.4))
+    assert all(0.45 < after_s < 1.5 for after_s in ended_s)
+
+
+@pytest.mark.parametrize("shown", [KEY, KEY.replace("w", "\\u0077")], ids=["as it is", "escaped"])
+async def test_a_reply_that_shows_the_key_is_told_without_it(connected_ws: Scene, shown: str) -> None:
+    api = connected_ws.client.ws_api
+    assert api is not None
+    connected_ws.fault(FaultKind.LATENCY, ms=5_000)
+    buying = asyncio.create_task(connected_ws.buy())
+
+    async def is_in_flight() -> bool:
+        return bool(api._pending)
+
+    await until(is_in_flight, 20, "the order to be written")
+    (request_id,) = api._pending
+    api._receive(b'{"id":%d,"status":200,"result":{"symbol":["%b"]}}' % (request_id, shown.encode()))
+    outcome = await buying
+    assert isinstance(outcome, Unknown)
+    assert "[key]" in outcome.reason
+    assert KEY not in outcome.reason
 
 
 async def test_a_lost_connection_ends_every_order_in_flight_as_unknown_and_comes_back(

@@ -74,12 +74,15 @@ class Socket(WSListener):
             self._transport.send(WSMsgType.TEXT, text)
 
     def awaits(self, reply: asyncio.Future[Any]) -> None:
-        """Have ``reply`` fail with ``NoReply`` should the connection end before it is done."""
+        """Have ``reply`` fail with ``NoReply`` should the connection end before ``is_done_with`` it."""
         if self.ended.is_set():
             fail(reply, LOST)
-            return
-        self._awaited.add(reply)
-        reply.add_done_callback(self._awaited.discard)
+        else:
+            self._awaited.add(reply)
+
+    def is_done_with(self, reply: asyncio.Future[Any]) -> None:
+        """Forget ``reply``: nobody awaits it any more."""
+        self._awaited.discard(reply)
 
     def ping(self) -> None:
         """Ask for a pong."""
@@ -107,15 +110,15 @@ class Socket(WSListener):
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """Take one frame (called by picows, which answers pings itself)."""
         self.heard_at_s = self._clock.monotonic_s()
-        if frame.msg_type is WSMsgType.CLOSE:
+        kind = frame.msg_type
+        if kind is WSMsgType.TEXT and frame.fin and not self._parts:
+            self._tell(frame.get_payload_as_bytes())
+        elif kind is WSMsgType.CLOSE:
             transport.disconnect(graceful=False)
-        elif frame.msg_type in _FRAGMENT:
+        elif kind in _FRAGMENT:
             self._take_part(frame)
 
     def _take_part(self, frame: WSFrame) -> None:
-        if frame.fin and not self._parts:
-            self._tell(frame.get_payload_as_bytes())
-            return
         self._parts += frame.get_payload_as_memoryview()
         if len(self._parts) > MESSAGE_BYTES_MAX:
             self.close()
