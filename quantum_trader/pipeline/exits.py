@@ -36,7 +36,7 @@ from quantum_trader.exchange.ports import ExitPort
 from quantum_trader.pipeline.claim import ClaimStep, Grant
 from quantum_trader.pipeline.evidence import Rooms, read_rules_anew
 from quantum_trader.pipeline.fate import Fate, filled_quantity
-from quantum_trader.pipeline.follow import OrderFollower, wait_in_lane
+from quantum_trader.pipeline.follow import OrderFollower
 from quantum_trader.pipeline.opens import attempt_record, found_record, recovered_record
 from quantum_trader.positions.live import READS_LAG_S
 from quantum_trader.stores.claims import Refusal, StoredOrder
@@ -132,8 +132,7 @@ class ExitSender:
         while len(progress.attempts) < ORDERS_MAX:
             outcome = await self._send_once(progress)
             if isinstance(outcome, Accepted):
-                following = self._follower.until_final(outcome.order)
-                progress.orders.append(await wait_in_lane(following, outcome_unknown))
+                progress.orders.append(await self._follower.until_final(outcome.order, outcome_unknown))
                 await self._pause_unless_filled(progress)
             elif isinstance(outcome, Unknown):
                 await outcome_unknown()

@@ -36,6 +36,7 @@ from quantum_trader.domain.order import (
     AccountTrade,
     OrderState,
     Outcome,
+    Unknown,
     furthest,
 )
 from quantum_trader.domain.trading import ZERO, Leg
@@ -57,6 +58,8 @@ LOOK_BACK_MS = 60_000  # how much earlier others may have traded what a busy sym
 HEAD_START_S = 0.05  # a live stream tells a fill about when its reply comes: a query can be saved
 REPLY_GRACE_S = 0.25
 
+GiveUpLane = Callable[[], Awaitable[None]]
+
 log = structlog.get_logger()
 
 
@@ -68,9 +71,7 @@ class Patience:
     not_placed_lag_s: float
 
 
-async def wait_in_lane(
-    following: Awaitable[OrderState], give_up_lane: Callable[[], Awaitable[None]]
-) -> OrderState:
+async def _wait_in_lane(following: Awaitable[OrderState], give_up_lane: GiveUpLane) -> OrderState:
     """Await ``following``; where it takes longer than a second, give up the symbol's lane meanwhile.
 
     An accepted order whose end is not known keeps opens off its symbol by its claim; exits do not
@@ -112,38 +113,54 @@ class OrderFollower:
         The reply to an order that the stream shows ended is not waited for much longer. What the
         stream shows to exist was accepted, whatever a reply says or fails to say.
         """
-        reply = asyncio.ensure_future(sending)
+        outcome: Outcome = Unknown("its reply was not waited for any longer")
         try:
-            with self._news.watch(order.client_order_id) as news:
-                while not reply.done() and not self._is_over(order):
-                    news.clear()
-                    await news.told_or(reply)
-            if not reply.done():
-                await asyncio.wait({reply}, timeout=REPLY_GRACE_S)
-            told = self._told(order)
-            if reply.done() and (told is None or isinstance(reply.result(), Accepted)):
-                return reply.result()
-            if told is None:
-                raise AssertionError("neither reply nor news")
-            return Accepted(told)
-        finally:
-            await end_tasks([reply])
+            async with asyncio.timeout(None) as patience:
+                with self._news.watch(order.client_order_id, lambda: self._end_soon(patience, order)):
+                    self._end_soon(patience, order)
+                    outcome = await sending
+        except TimeoutError:
+            if not patience.expired():
+                raise
+        told = self._told(order)
+        return outcome if told is None or isinstance(outcome, Accepted) else Accepted(told)
 
-    async def until_final(self, order: OrderState) -> OrderState:
-        """Return ``order`` when nothing more can happen to it and its fill price is known."""
+    def _end_soon(self, patience: asyncio.Timeout, order: StoredOrder) -> None:
+        """Give the reply a little time still, once, where the stream shows that the order has ended."""
+        if patience.when() is None and self._is_over(order):
+            patience.reschedule(asyncio.get_running_loop().time() + REPLY_GRACE_S)
+
+    async def until_final(self, order: OrderState, give_up_lane: GiveUpLane | None = None) -> OrderState:
+        """Return ``order`` when nothing more can happen to it and its fill price is known.
+
+        Where that takes longer than a second, the symbol's lane is given up meanwhile, if it is held.
+        """
+        order = await self._heard_soon(order)
+        if not order.is_settled:
+            asking = self._asked_until_final(order)
+            order = await (asking if give_up_lane is None else _wait_in_lane(asking, give_up_lane))
+        if order.executed_quantity > 0:
+            self._news.expect(order.client_order_id, self._clock.monotonic_s())
+        return order
+
+    async def _heard_soon(self, order: OrderState) -> OrderState:
+        """Return ``order`` with what a live stream tells of it, for which it has a moment."""
+        order = self._heard(order)
+        if order.is_settled or not self._news.is_live:
+            return order
+        with self._news.watch(order.client_order_id) as news:
+            await news.told_within(HEAD_START_S)
+        return self._heard(order)
+
+    async def _asked_until_final(self, order: OrderState) -> OrderState:
+        """Ask for ``order`` again and again, and hear what the stream tells, until it is settled."""
         pause = _Pauses(self._clock)
         with self._news.watch(order.client_order_id) as news:
-            order = self._heard(order)
-            if not order.is_settled and self._news.is_live:
-                await news.told_within(HEAD_START_S)
-                order = self._heard(order)
             while not order.is_settled:
                 order = await self._ask_and_hear(order, news)
                 if not order.is_settled:
                     await pause.next(news)
                     order = self._heard(order)
-        if order.executed_quantity > 0:
-            self._news.expect(order.client_order_id, self._clock.monotonic_s())
         return order
 
     async def resolve(self, order: StoredOrder, ledger_amount: Callable[[], Decimal]) -> OrderState | None:

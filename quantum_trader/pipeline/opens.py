@@ -16,7 +16,7 @@ from quantum_trader.exchange.ports import EntryPort
 from quantum_trader.pipeline.claim import ClaimStep, Grant
 from quantum_trader.pipeline.evidence import Rooms, read_rules_anew
 from quantum_trader.pipeline.fate import Fate, fate_of_order
-from quantum_trader.pipeline.follow import OrderFollower, wait_in_lane
+from quantum_trader.pipeline.follow import OrderFollower
 from quantum_trader.stores.claims import Refusal
 
 SIGNED_ANEW_WITHIN_MS = 5_000
@@ -39,8 +39,7 @@ class OpenSender:
             return failed
         grant, outcome = await self._send_in_time(grant, attempts)
         if isinstance(outcome, Accepted):
-            following = self._follower.until_final(outcome.order)
-            return fate_of_order(await wait_in_lane(following, outcome_unknown), attempts)
+            return fate_of_order(await self._follower.until_final(outcome.order, outcome_unknown), attempts)
         if isinstance(outcome, Rejected):
             await self._learn_from(refusal_of(outcome.code))
             return rejected(outcome, attempts)

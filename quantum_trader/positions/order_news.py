@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Self
 
 from quantum_trader.domain.order import OrderState, furthest
 
@@ -20,16 +19,36 @@ TOLD_WITHIN_S = 5
 
 
 class Watch:
-    """Whether anything was told of one order; for one who waits."""
+    """Whether anything was told of one order; for one who waits, from ``with`` to its end.
 
-    def __init__(self) -> None:
+    ``watches`` are all of them, by client order id. ``on_told`` is called at every word.
+    """
+
+    def __init__(
+        self, watches: dict[str, list[Watch]], client_order_id: str, on_told: Callable[[], None] | None
+    ) -> None:
+        self._watches = watches
+        self._client_order_id = client_order_id
+        self._on_told = on_told
         self._is_told = False
         self._waiting: asyncio.Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        self._watches.setdefault(self._client_order_id, []).append(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        others = self._watches[self._client_order_id]
+        others.remove(self)
+        if not others:
+            del self._watches[self._client_order_id]
 
     def tell(self) -> None:
         """Wake whoever waits, now or later."""
         self._is_told = True
         self._wake()
+        if self._on_told is not None:
+            self._on_told()
 
     def clear(self) -> None:
         """Count as news only what is told from now on."""
@@ -91,17 +110,9 @@ class OrderNews:
         """Return the newest word on the order; None where the stream told nothing of it."""
         return self._told.get(client_order_id)
 
-    @contextmanager
-    def watch(self, client_order_id: str) -> Iterator[Watch]:
-        """Yield a watch that is told whenever something is told of the order."""
-        watch = Watch()
-        self._waiting.setdefault(client_order_id, []).append(watch)
-        try:
-            yield watch
-        finally:
-            self._waiting[client_order_id].remove(watch)
-            if not self._waiting[client_order_id]:
-                del self._waiting[client_order_id]
+    def watch(self, client_order_id: str, on_told: Callable[[], None] | None = None) -> Watch:
+        """Return a watch that is told whenever something is told of the order."""
+        return Watch(self._waiting, client_order_id, on_told)
 
     def expect(self, client_order_id: str, now_s: float) -> None:
         """Note that the order was filled, which a live stream tells within seconds."""

@@ -183,7 +183,7 @@ class Market:
     async def first_word(self, sending: Awaitable[Outcome], _: StoredOrder) -> Outcome:
         return await sending
 
-    async def until_final(self, order: OrderState) -> OrderState:
+    async def until_final(self, order: OrderState, _: Any) -> OrderState:
         return order
 
     async def cancel_open_orders(self, symbol: str) -> None:

@@ -119,7 +119,7 @@ async def _unknown_is_failed(self: OpenSender, grant: Any, attempts: Any) -> Any
     return not_sent("no answer", attempts)
 
 
-async def _new_is_filled(self: OrderFollower, order: OrderState) -> OrderState:
+async def _new_is_filled(self: OrderFollower, order: OrderState, *_: Any) -> OrderState:
     price = order.avg_price or Decimal(1)
     return replace(order, status=OrderStatus.FILLED, executed_quantity=order.quantity, avg_price=price)
 
