@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import orjson
@@ -16,8 +15,7 @@ _TAG = re.compile(r"<[^<>]*>")
 _SUCCESS = range(200, 300)
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """Status, all headers and the whole body of one answer."""
 
     status: int

@@ -160,9 +160,11 @@ class WeightBudget:
 
     def observe(self, reply: Reply) -> Throttle | None:
         """Take the counts from the headers of ``reply``; return the throttle it imposes, if any."""
-        now_ms = self._now_ms()
         counts = counts_of(reply.headers)
-        for window in self._windows if counts else ():
+        if reply.is_success and not counts:
+            return None
+        now_ms = self._now_ms()
+        for window in self._windows:
             count = counts.get((window.limit.counter, window.limit.window_ms))
             if count is not None:
                 window.note(count, now_ms)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 import structlog
@@ -36,17 +36,11 @@ from quantum_trader.exchange.weight import Priority, WeightBudget
 
 TERMS = LinkTerms(silent_s_max=6.0)
 LOG_ON = "session.logon"
+_NOBODY = (None, 0.0)
 _INTEGERS = ("recvWindow", "timestamp")
 _UNITS = {"SECOND": "s", "MINUTE": "m", "HOUR": "h", "DAY": "d"}
 
 log = structlog.get_logger()
-
-
-class _Pending(NamedTuple):
-    """A request that waits for its reply, and until when by the event loop's clock."""
-
-    reply: asyncio.Future[Reply]
-    due_s: float
 
 
 class WsApi:
@@ -63,7 +57,7 @@ class WsApi:
         self._server_clock = server_clock
         self._signer = signer_for(settings.api_secret)
         self._key = settings.api_key.encode()
-        self._pending: dict[int, _Pending] = {}
+        self._pending: dict[int, tuple[asyncio.Future[Reply], float]] = {}
         self._limit: asyncio.TimerHandle | None = None
         self._ids = itertools.count(1)
         self._logged_on: Socket | None = None
@@ -140,7 +134,7 @@ class WsApi:
         request_id, loop = next(self._ids), asyncio.get_running_loop()
         reply: asyncio.Future[Reply] = loop.create_future()
         due_s = loop.time() + self._settings.request_timeout_s
-        self._pending[request_id] = _Pending(reply, due_s)
+        self._pending[request_id] = reply, due_s
         if self._limit is None:  # one timer for all: most requests are answered long before it
             self._limit = loop.call_at(due_s, self._end_overdue, loop)
         socket.awaits(reply)
@@ -156,11 +150,11 @@ class WsApi:
     def _end_overdue(self, loop: asyncio.AbstractEventLoop) -> None:
         """Fail what has waited long enough; the oldest comes first, as all wait equally long."""
         self._limit = None
-        for waiting in self._pending.values():
-            if waiting.due_s > loop.time():
-                self._limit = loop.call_at(waiting.due_s, self._end_overdue, loop)
+        for reply, due_s in self._pending.values():
+            if due_s > loop.time():
+                self._limit = loop.call_at(due_s, self._end_overdue, loop)
                 return
-            fail(waiting.reply, "timed out")
+            fail(reply, "timed out")
 
     def _receive(self, frame: bytes) -> None:
         try:
@@ -176,9 +170,9 @@ class WsApi:
 
     def _take_reply(self, content: Mapping[str, Any], frame: bytes) -> None:
         request_id = content.get("id")
-        waiting = self._pending.get(request_id) if type(request_id) is int else None
-        if waiting is not None and not waiting.reply.done():
-            waiting.reply.set_result(self._reply(content, frame))
+        reply, _ = self._pending.get(request_id, _NOBODY) if type(request_id) is int else _NOBODY
+        if reply is not None and not reply.done():
+            reply.set_result(self._reply(content, frame))
         elif request_id is None:  # the session's key was revoked; which request it answers is not said
             self.link.condemn("an answer without id: the session is not known any more")
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
+from typing import Any
+
 import structlog
 
 from quantum_trader.exchange.endpoints import Endpoint
@@ -24,18 +27,18 @@ class OrdersOverWs:
         self._ws_api = ws_api
         self._rest = rest
 
-    async def send(
+    def send(
         self,
         endpoint: Endpoint,
         params: Params = (),
         *,
         priority: Priority,
         weight: int | None = None,
-    ) -> Reply:
+    ) -> Coroutine[Any, Any, Reply]:
         """Send one request; raises as ``Transport.send`` does."""
         if not endpoint.ws_method:
-            return await self._rest.send(endpoint, params, priority=priority, weight=weight)
+            return self._rest.send(endpoint, params, priority=priority, weight=weight)
         if self._ws_api.is_ready:
-            return await self._ws_api.send(endpoint, params, priority=priority)
+            return self._ws_api.send(endpoint, params, priority=priority)
         log.warning("order_goes_over_rest", why="the WebSocket API is not connected")
-        return await self._rest.send(endpoint, params, priority=priority, weight=weight)
+        return self._rest.send(endpoint, params, priority=priority, weight=weight)
