@@ -11,12 +11,13 @@ from msgspec.structs import replace
 
 from quantum_trader.domain.exposure import ClaimedExposure
 from quantum_trader.domain.intention import Intention
+from quantum_trader.domain.once import once
 from quantum_trader.domain.plan import Plan
 from quantum_trader.domain.trading import Leg
 from quantum_trader.domain.verdict import Mode, Ruling, Verdict, objection
 
 
-class Decision(Struct, frozen=True, gc=False):
+class Decision(Struct, frozen=True, dict=True):
     """What was decided of a plan, when, under which config.
 
     ``allowed`` plans have a ``quantity`` (base asset) and go on to the claim. The others name the
@@ -36,6 +37,11 @@ class Decision(Struct, frozen=True, gc=False):
     gate: str = ""
     reason: str = ""
     rotation: Leg | None = None
+
+    @once
+    def records(self) -> list[dict[str, Any]]:
+        """The verdicts as they stand in the stored plan and in the result's trace."""
+        return [verdict.as_record() for verdict in self.verdicts]
 
     @property
     def allowed(self) -> bool:

@@ -105,8 +105,12 @@ class ClaimStep:
             self._rooms.book.hold_exit(record.plan_id, symbol)
             return Grant(record, decision, None, reads_answered)
         limits = open_limits(decision, exposure, evidence, gates, self._rooms)
-        with self._rooms.book.claiming(min(limits.positions_epoch, limits.account_epoch)):
+        oldest_epoch = min(limits.positions_epoch, limits.account_epoch)
+        self._rooms.book.begin_claim(oldest_epoch)
+        try:
             refusal = await self._take(record, limits, state)
+        finally:
+            self._rooms.book.end_claim(oldest_epoch)
         if refusal is not None:
             return replace(refusal, compared=_compared(limits, refusal))
         self._rooms.book.add(exposure, decision.decided_at_ms)
@@ -205,7 +209,7 @@ class ClaimStep:
             token=self._rooms.lease.token,
             config_hash=decision.config_hash,
             decided_at_ms=decision.decided_at_ms,
-            verdicts=[verdict.as_record() for verdict in decision.verdicts],
+            verdicts=decision.records,
         )
 
     def _first_number(self, plan_id: str) -> int:

@@ -124,7 +124,7 @@ def _trace(plan: Plan, ending: Ending, config_hash: str) -> dict[str, Any]:
         "plan": plan.carried or {},
         "notes": notes,
         "malformed": list(plan.malformed),
-        "verdicts": [verdict.as_record() for verdict in decision.verdicts] if decision is not None else [],
+        "verdicts": decision.records if decision is not None else [],
         "orders": fate.attempts if fate is not None else [],
         "decided_at": decision.decided_at_ms if decision is not None else None,
         "timings_ms": {"stream": plan.stream_ms, **ending.timings_ms},

@@ -9,8 +9,7 @@ opens were claimed: settled claims stand in the order of their epochs, with a ru
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from decimal import Decimal
 
 from msgspec.structs import replace
@@ -36,14 +35,13 @@ class ClaimBook:
         self._claimed_ms: dict[str, int] = {}  # of plans that may get their rate token back
         self._epochs_in_flight: list[int] = []
 
-    @contextmanager
-    def claiming(self, epoch: int) -> Iterator[None]:
+    def begin_claim(self, epoch: int) -> None:
         """Keep settled claims that a claim under way, made at ``epoch``, does not know of yet."""
         self._epochs_in_flight.append(epoch)
-        try:
-            yield
-        finally:
-            self._epochs_in_flight.remove(epoch)
+
+    def end_claim(self, epoch: int) -> None:
+        """Let go of what ``begin_claim`` kept."""
+        self._epochs_in_flight.remove(epoch)
 
     def add(self, exposure: ClaimedExposure, claimed_ms: int) -> None:
         """Record a granted claim of an open."""

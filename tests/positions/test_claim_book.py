@@ -22,8 +22,9 @@ def test_what_every_reading_shows_may_be_forgotten_but_not_while_an_older_claim_
     book = ClaimBook()
     book.settled(exposure("p"), 5)
     assert book.seen_everywhere(5, 4) == []
-    with book.claiming(4):
-        assert book.seen_everywhere(6, 6) == []
+    book.begin_claim(4)
+    assert book.seen_everywhere(6, 6) == []
+    book.end_claim(4)
     assert book.seen_everywhere(6, 5) == ["p"]
 
 
