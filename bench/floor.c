@@ -129,24 +129,24 @@ static long long now_ms(void) {
   return (long long)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-/* The engine's 12 keys and, for an open, 26 arguments; the lease is the floor's own. */
+/* The engine's 13 keys and, for an open, 24 arguments; the lease is the floor's own. */
 static void claim(const char *sha, const char *plan_id, const char *symbol, int is_exit, const char *record) {
   char number[32];
-  command(3 + 12 + (is_exit ? 8 : 26)); /* as long as the engine's arguments are */
-  text("EVALSHA"); text(sha); text("12");
+  command(3 + 13 + (is_exit ? 9 : 24)); /* as long as the engine's arguments are */
+  text("EVALSHA"); text(sha); text("13");
   key("floor:lease", ""); key("kill", ""); key("safety:disarmed", ""); key("safety:safe_mode", "");
   key("safety:cooldown_global", ""); key("safety:cooldown_symbol:", symbol); key("exec:processed:", plan_id);
-  key("exec:plan:", plan_id); key("exec:lock:", symbol); key("exec:rate:symbol:", symbol); key("exec:rate:global", "");
-  key("exec:claims", "");
+  key("exec:lock:", symbol); key("exec:claim_sums", ""); key("exec:rate:symbol:", symbol); key("exec:rate:global", "");
+  key("exec:claims", ""); key("exec:plan:", plan_id);
   text("floor:1"); text(is_exit ? "exit" : "open"); text(plan_id);
   word(number, (size_t)snprintf(number, sizeof number, "%lld", now_ms()));
   word(record, RECORD);
   text("{\"kind\":\"open\",\"symbol\":\"XRPUSDT\",\"leg\":\"XRPUSDT\",\"notional\":60000000,\"base_notional\":0,\"margin\":3000000}");
-  text("60000"); text("");
+  text("60000"); text(""); text(symbol);
   if (is_exit) return;
-  text(symbol); text(symbol); text("1"); text("0"); text("1000000000"); text("1000000000"); text("1000000000");
-  text("0"); text("0"); text("{}"); text("3750000"); text("1000000000000000"); text("650000000000000"); text("3000000");
-  text("1000000000"); text("1000000000000000"); text("60000000"); text("1000000000");
+  text(symbol); text("0"); text("1000000000"); text("1000000000"); text("1000000000"); text("0"); text("0"); text("{}");
+  text("999999996250000"); text("649999997000000"); text("1000000000"); text("999999940000000"); text("1000000000");
+  text("60000000"); text("3000000");
 }
 
 static void answer_of_exchange(void) {

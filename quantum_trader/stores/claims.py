@@ -201,9 +201,11 @@ class ClaimStore:
             claim_json(record, limits.exposure if limits is not None else None),
             lock_ttl_ms,
             expected_state,
+            symbol,
         ]
+        args = head + _limit_args(limits) if limits is not None else head
         try:
-            reply = await self._database.run("claim", names, head + _limit_args(symbol, limits))
+            reply = await self._database.run("claim", names, args)
         except OutOfMemoryError as full:
             log.critical("redis_full", plan_id=record.plan_id, error=str(full))
             return Refusal(*REDIS_FULL)  # nothing was taken: see the script
@@ -248,6 +250,7 @@ class ClaimStore:
             keys.plan(record.plan_id),
             keys.claims,
             keys.results,
+            keys.claim_sums,
         ]
         args: list[str | bytes | int] = [lease_value, record.plan_id, record.as_json(), claim]
         args += [record.stream_id, order.number, order.timestamp_ms]
@@ -340,11 +343,12 @@ class ClaimStore:
             keys.cooldown_global,
             keys.cooldown_symbol(symbol),
             keys.processed(plan_id),
-            keys.plan(plan_id),
             keys.lock(symbol),
+            keys.claim_sums,
             keys.rate_symbol(symbol),
             keys.rate_global,
             keys.claims,
+            keys.plan(plan_id),
         ]
 
 
@@ -413,28 +417,28 @@ def _exposure_from(plan_id: str, claim: Mapping[str, Any]) -> ClaimedExposure:
     )
 
 
-def _limit_args(symbol: str, limits: OpenLimits | None) -> list[str | bytes | int]:
-    if limits is None:
-        return []
+def _limit_args(limits: OpenLimits) -> list[str | bytes | int]:
+    """Return an open's limits for the script: each room is what the plan itself leaves to other claims."""
+    exposure = limits.exposure
+    margin, notional = micro_up(exposure.margin_usdt), micro_up(exposure.notional_usdt)
+    required, usage_room = limits.required_margin_usdt, limits.usage_room_usdt
+    notional_room, is_new_leg = limits.notional_room_usdt, limits.is_new_leg
     return [
-        symbol,
-        limits.exposure.leg.key,
-        int(limits.is_new_leg),
+        exposure.leg.key,
         _or_none(limits.symbol_window_ms),
         _or_none(limits.global_per_min),
         _or_none(limits.per_symbol_5min_max),
         _or_none(limits.per_symbol_hour_max),
         limits.positions_epoch,
         limits.account_epoch,
-        encode({leg.key: micro_down(notional) for leg, notional in limits.seen.items()}),
-        _or_none(micro_up(limits.required_margin_usdt) if limits.required_margin_usdt is not None else None),
-        micro_down(limits.available_usdt),
-        _or_none(micro_down(limits.usage_room_usdt) if limits.usage_room_usdt is not None else None),
-        micro_up(limits.exposure.margin_usdt),
-        _or_none(limits.positions_room),
-        _or_none(micro_down(limits.notional_room_usdt) if limits.notional_room_usdt is not None else None),
-        micro_up(limits.exposure.notional_usdt),
-        _or_none(limits.slots_room),
+        encode({leg.key: micro_down(seen) for leg, seen in limits.seen.items()}) if limits.seen else b"{}",
+        "" if required is None else micro_down(limits.available_usdt) - micro_up(required),
+        "" if usage_room is None else micro_down(usage_room) - margin,
+        _or_none(limits.positions_room) if is_new_leg else "",
+        "" if notional_room is None else micro_down(notional_room) - notional,
+        _or_none(limits.slots_room) if is_new_leg else "",
+        micro_up(exposure.base_notional_usdt) + notional,
+        margin,
     ]
 
 

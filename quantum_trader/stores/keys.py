@@ -116,6 +116,11 @@ class Keys:
         return self._name("exec", "claims")
 
     @once
+    def claim_sums(self) -> str:
+        """Sums over the hash of claims, never too small: see claim.lua."""
+        return self._name("exec", "claim_sums")
+
+    @once
     def epoch(self) -> str:
         """Counter of settled opens; dates claims against readings."""
         return self._name("exec", "epoch")

@@ -107,14 +107,28 @@ class SettlementStore:
 
     async def settle(self, lease_value: str, settlement: Settlement, now_ms: int) -> Settled | NotSettled:
         """Write ``settlement`` once; a plan that is not in the expected state is left alone."""
+        ledger, seen = _flat(settlement.ledger), settlement.seen_claims
         args: list[str | bytes | int] = [
             lease_value,
             settlement.plan_id,
             settlement.expected_state,
             now_ms,
-            encode(self._extra(settlement)),
+            settlement.stream_id,
+            GROUP,
+            self._results_kept,
+            self._terminal_ttl_ms,
             encode({"content_hash": settlement.content_hash, "stream_id": settlement.stream_id}),
             *(encode(permit) if permit else "" for permit in (settlement.permit_p32, settlement.permit_p33)),
+            settlement.claim if settlement.filled_open else "",
+            settlement.epoch_known,
+            "" if settlement.opened_ms is None else settlement.opened_ms,
+            int(settlement.return_rate_token),
+            settlement.leg.symbol,
+            _rare(settlement),
+            len(ledger),
+            len(seen),
+            *ledger,
+            *seen,
             *_flat(settlement.result),
         ]
         reply = await self._database.run("settle", self._names(settlement), args)
@@ -132,13 +146,14 @@ class SettlementStore:
         return [
             self._lease_key,
             keys.processed(plan_id),
-            keys.plan(plan_id),
-            keys.claims,
+            keys.epoch,
             keys.lock(symbol),
+            keys.claim_sums,
+            keys.claims,
             keys.results,
             keys.plans,
             keys.governor_events,
-            keys.epoch,
+            keys.plan(plan_id),
             keys.rate_symbol(symbol),
             keys.rate_global,
             keys.margin_fails,
@@ -150,35 +165,27 @@ class SettlementStore:
             keys.floor,
         ]
 
-    def _extra(self, settlement: Settlement) -> dict[str, Any]:
-        extra: dict[str, Any] = {
-            "group": GROUP,
-            "stream_id": settlement.stream_id,
-            "results_kept": self._results_kept,
-            "terminal_ttl_ms": self._terminal_ttl_ms,
-            "claim": settlement.claim.decode(),
-            "filled_open": settlement.filled_open,
-            "return_rate_token": settlement.return_rate_token,
-            "seen_claims": list(settlement.seen_claims),
-            "epoch_known": settlement.epoch_known,
-            "ledger": _flat(settlement.ledger),
-            "latches": [
-                {"key": latch.key, "ttl_s": latch.ttl_s, "event": _flat(latch.event)}
-                for latch in settlement.latches
-            ],
-            "events": [_flat(event) for event in settlement.events],
+
+def _rare(settlement: Settlement) -> bytes:
+    """Return what few plans end with as JSON, which a script is slow to read; b"" where there is nothing."""
+    failure = settlement.margin_failure
+    if not (settlement.latches or settlement.events or failure):
+        return b""
+    rare: dict[str, Any] = {
+        "latches": [
+            {"key": latch.key, "ttl_s": latch.ttl_s, "event": _flat(latch.event)}
+            for latch in settlement.latches
+        ],
+        "events": [_flat(event) for event in settlement.events],
+    }
+    if failure is not None:
+        rare["margin_failure"] = {
+            "window_ms": failure.window_ms,
+            "failures_max": failure.failures_max,
+            "safe_mode_s": failure.safe_mode_s,
+            "event": _flat(failure.event),
         }
-        if settlement.opened_ms is not None:
-            extra["opened_ms"] = str(settlement.opened_ms)
-        if settlement.margin_failure is not None:
-            failure = settlement.margin_failure
-            extra["margin_failure"] = {
-                "window_ms": failure.window_ms,
-                "failures_max": failure.failures_max,
-                "safe_mode_s": failure.safe_mode_s,
-                "event": _flat(failure.event),
-            }
-        return extra
+    return encode(rare)
 
 
 def _flat(fields: Mapping[str, str]) -> list[str]:

@@ -78,6 +78,7 @@ async def test_inc_03_what_must_expire_has_its_time_to_live_and_what_must_not_ha
         "quantum:exec:processed:plan-1",
         "quantum:exec:plan:plan-1",
         "quantum:exec:claims",
+        "quantum:exec:claim_sums",
     }
     bounds = {
         "quantum:exec:lock:SOLUSDT": LOCK_TTL_MS,
@@ -157,6 +158,75 @@ async def test_a_kill_switch_of_the_wrong_kind_stops_opens_and_lets_exits_throug
     await claims.client.hset("quantum:kill", "value", "1")
     assert await claims.open() == "kill_switch/kill_switch_active"
     assert await claims.exit() == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "reply"),
+    [
+        ("quantum:safety:disarmed", "kill_switch/disarmed"),
+        ("quantum:safety:safe_mode", "rate_limit/safe_mode"),
+        ("quantum:safety:cooldown_global", "rate_limit/cooldown_global"),
+        ("quantum:safety:cooldown_symbol:SOLUSDT", "rate_limit/cooldown_symbol"),
+    ],
+)
+async def test_a_stop_of_the_wrong_kind_stops_opens_and_lets_exits_through(
+    claims: Claims, name: str, reply: str
+) -> None:
+    await claims.open("other", "BTCUSDT")
+    await claims.client.hset(name, "value", "1")
+    before = await claims.snapshot()
+    assert await claims.open() == reply
+    assert await claims.snapshot() == before
+    assert await claims.exit() == ""
+    assert await claims.client.hget(name, "value") == b"1"
+
+
+@pytest.mark.parametrize("begun", [False, True])
+@pytest.mark.parametrize(
+    "name",
+    ["processed:{}", "plan:{}", "lock:SOLUSDT", "claims", "claim_sums", "rate:symbol:SOLUSDT", "rate:global"],
+)
+async def test_a_key_of_ours_of_the_wrong_kind_stops_neither_opens_nor_exits(
+    claims: Claims, name: str, begun: bool
+) -> None:
+    if begun:
+        await claims.open("other", "BTCUSDT", positions_room=2)
+    for plan_id, claim in (("exit-1", claims.exit), ("plan-1", claims.open)):
+        key = f"quantum:exec:{name.format(plan_id)}"
+        await claims.client.delete(key)
+        await claims.client.rpush(key, "x")
+        assert await claim() == ""
+        assert await claims.client.get("quantum:exec:lock:SOLUSDT") == plan_id.encode()
+        assert await claims.store.record(plan_id)
+        await claims.client.delete("quantum:exec:lock:SOLUSDT")
+        await claims.client.hdel("quantum:exec:claims", "exit-1")
+    assert ("SOLUSDT", "plan-1", NOW_MS) in await claims.store.rates()
+    assert [one.plan_id for one in await claims.store.unsettled()][-1] == "plan-1"
+
+
+async def test_two_keys_of_the_wrong_kind_are_found_beside_each_other(claims: Claims) -> None:
+    await claims.client.rpush("quantum:exec:rate:global", "x")
+    await claims.client.rpush("quantum:safety:disarmed", "x")
+    assert await claims.open() == "kill_switch/disarmed"
+
+
+async def test_a_lease_of_the_wrong_kind_is_nobodys_and_goes(claims: Claims) -> None:
+    await claims.client.delete(LEASE_KEY)
+    await claims.client.rpush(LEASE_KEY, LEASE)
+    assert await claims.open() == "kill_switch/not_leader"
+    assert await claims.client.exists(LEASE_KEY) == 0
+
+
+async def test_rate_claims_that_are_out_of_every_window_are_forgotten(claims: Claims) -> None:
+    for index in range(40):
+        assert await claims.open(f"plan-{index}", SYMBOLS[index], now_ms=NOW_MS + index * MINUTE) == ""
+    assert await claims.client.zcard("quantum:exec:rate:global") <= 16
+    for index in range(40):
+        await claims.client.zadd("quantum:exec:rate:symbol:SOLUSDT", {f"old-{index}": NOW_MS - HOUR})
+    for index in range(16):
+        await claims.client.delete("quantum:exec:lock:SOLUSDT", "quantum:exec:claims")
+        assert await claims.open(f"again-{index}", now_ms=NOW_MS + index, per_symbol_hour_max=100) == ""
+    assert await claims.client.zcard("quantum:exec:rate:symbol:SOLUSDT") <= 16
 
 
 @pytest.mark.parametrize("holder", ["engine-2:8", "engine-1:6", ""])

@@ -245,6 +245,99 @@ async def test_ledger_cooldown_and_permits_are_written_with_the_result(desk: Des
     assert decode(await desk.client.get("quantum:permit:p33:plan-1"))["context"]["position_amt"] == NOW_MS
 
 
+async def test_a_claim_that_cannot_be_read_is_put_back_when_its_open_is_filled(desk: Desk) -> None:
+    await desk.claims.open()
+    await desk.client.hset("quantum:exec:claims", "plan-1", "nonsense")
+    claim = claim_json(record(), exposure("plan-1", "SOLUSDT"))
+    assert await desk.settle(settlement(filled_open=True, claim=claim)) == Settled(1)
+    (kept,) = await desk.claims.store.exposures()
+    assert (kept.notional_usdt, kept.settled_epoch) == (100, 1)
+
+
+async def test_any_number_of_claims_is_forgotten_at_once(desk: Desk) -> None:
+    claims = {f"seen-{number}": '{"settled_epoch":1}' for number in range(1700)}
+    await desk.client.hset("quantum:exec:claims", mapping=claims | {"kept": "{}"})  # type: ignore[arg-type]
+    await desk.settle(settlement(expected_state="", seen_claims=(*claims, "kept", "unknown")))
+    assert await desk.client.hkeys("quantum:exec:claims") == [b"kept"]
+
+
+@pytest.mark.parametrize("filled", [True, False])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "exec:plan:plan-1",
+        "exec:epoch",
+        "exec:lock:SOLUSDT",
+        "exec:claim_sums",
+        "exec:claims",
+        "stream:apply.result",
+        "stream:governor.events",
+        "exec:rate:symbol:SOLUSDT",
+        "exec:rate:global",
+        "exec:margin_fails",
+        "position:ledger:SOLUSDT",
+        "cooldown:last_exec_ts:SOLUSDT",
+        "permit:p32:plan-1",
+        "permit:p33:plan-1",
+        "engine:floor",
+    ],
+)
+async def test_a_key_of_the_wrong_kind_keeps_no_result_from_being_written(
+    desk: Desk, keys: Keys, name: str, filled: bool
+) -> None:
+    stream_id = (await desk.client.xadd(keys.plans, {"plan_id": "plan-1"})).decode()
+    await desk.client.xreadgroup(GROUP, "engine", {keys.plans: ">"})
+    await desk.claims.open()
+    await desk.client.delete(f"quantum:{name}")
+    await desk.client.sadd(f"quantum:{name}", "x")
+    ending = settlement(
+        stream_id=stream_id,
+        filled_open=filled,
+        claim=claim_json(record(), exposure("plan-1", "SOLUSDT")),
+        return_rate_token=not filled,
+        ledger={"position_amt": "1"},
+        opened_ms=NOW_MS,
+        permit_p32={"allow": True},
+        permit_p33={"allow": True},
+        seen_claims=("nobody",),
+        margin_failure=failure(),
+        events=({"event": "A"},),
+    )
+    assert await desk.settle(ending) == Settled(int(filled))
+    assert len(await desk.results()) == 1
+    assert await desk.events() == ["A"]
+    assert await desk.client.hget("quantum:position:ledger:SOLUSDT", "position_amt") == b"1"
+    assert [one.plan_id for one in await desk.claims.store.exposures()] == ["plan-1"] * filled
+    assert await desk.claims.store.unsettled() == []
+    assert await desk.client.exists("quantum:exec:lock:SOLUSDT") == 0
+    assert await desk.client.get("quantum:engine:floor") == f"({stream_id}".encode()
+    assert await desk.claims.open("plan-2") == ""
+
+
+async def test_a_state_of_the_wrong_kind_is_none_and_the_result_stream_tells(desk: Desk) -> None:
+    await desk.claims.open()
+    for outcome in (Settled(0), NotSettled("duplicate", "terminal")):
+        await desk.client.delete("quantum:exec:processed:plan-1")
+        await desk.client.rpush("quantum:exec:processed:plan-1", "x")
+        assert await desk.settle(settlement()) == outcome
+    assert len(await desk.results()) == 1
+
+
+async def test_a_lease_of_the_wrong_kind_is_nobodys(desk: Desk) -> None:
+    await desk.claims.open()
+    await desk.client.delete(LEASE_KEY)
+    await desk.client.rpush(LEASE_KEY, LEASE)
+    assert await desk.settle(settlement()) == NotSettled("not_leader", "")
+
+
+async def test_plans_on_a_key_of_the_wrong_kind_end_all_the_same(desk: Desk, keys: Keys) -> None:
+    await desk.claims.open()
+    await desk.client.delete(keys.plans)
+    await desk.client.rpush(keys.plans, "x")
+    assert await desk.settle(settlement()) == Settled(0)
+    assert await desk.client.hgetall("quantum:exec:claims") == {}
+
+
 # -- latches and margin failures
 
 

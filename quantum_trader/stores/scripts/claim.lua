@@ -8,16 +8,18 @@
 -- An empty limit is no limit (its gate is in shadow or off). Returns {'ok'} or {gate, reason}.
 -- With full memory (maxmemory) an open's first write is refused, and so nothing of it is taken; an
 -- exit begins with a write that is not refused, and what was begun may go on.
+--
+-- Reading every claim for every open would make a burst of opens cost their square. So sums are kept,
+-- "claims notional margin" and a line "symbol plan_id" for each claim under way, which are never too
+-- small: the money of claims that are gone stays in them until they are made anew. They hold while there
+-- are as many claims as they count, so what others put in or take out is noticed. An open that has
+-- room by the sums has room by the claims; where the sums would refuse it, name its symbol or do not
+-- hold, the claims are read, and they alone decide.
 
-local KEY = {
-  lease = KEYS[1], kill = KEYS[2], disarmed = KEYS[3], safe_mode = KEYS[4], cooldown_global = KEYS[5],
-  cooldown_symbol = KEYS[6], processed = KEYS[7], plan = KEYS[8], lock = KEYS[9],
-  rate_symbol = KEYS[10], rate_global = KEYS[11], claims = KEYS[12],
-}
-local is_open, plan_id, now_ms = ARGV[2] == 'open', ARGV[3], tonumber(ARGV[4])
-local record, claim, lock_ttl_ms = ARGV[5], ARGV[6], ARGV[7]
-
-local function number(index) return tonumber(ARGV[index]) end
+local LEASE, KILL, DISARMED, SAFE_MODE, COOLDOWN_GLOBAL, COOLDOWN_SYMBOL = 1, 2, 3, 4, 5, 6
+local STATE, LOCK, SUMS, STRINGS = 7, 8, 9, 9  -- places in KEYS; the first nine are strings
+local rate_symbol, rate_global, claims, plan = KEYS[10], KEYS[11], KEYS[12], KEYS[13]
+local is_open, plan_id, symbol = ARGV[2] == 'open', ARGV[3], ARGV[9]
 
 -- Keys of ours that someone made of a wrong type cannot be read and would stop every plan: they go.
 local function read(command, key, ...)
@@ -27,136 +29,185 @@ local function read(command, key, ...)
   return redis.call(command, key, ...)
 end
 
--- A claim as the engine writes it, dated by settle.lua once it is settled. Matching it is cheaper than
--- decoding, which is left for what others wrote. Returns nothing for what cannot be read.
-local OURS = '^{"kind":"open","symbol":"([^"\\]+)","leg":"([^"\\]+)","notional":(%d+),"base_notional":(%d+),'
-  .. '"margin":(%d+)(.*)}$'
-local function read_claim(text)
-  local symbol, leg, notional, base, margin, rest = string.match(text, OURS)
-  local settled = rest and string.match(rest, '^,"settled_epoch":(%d+)$')
-  if settled or rest == '' then
-    return symbol, 'open', leg, tonumber(notional), tonumber(base), tonumber(margin), tonumber(settled)
-  end
-  local readable, other = pcall(cjson.decode, text)
-  if readable and type(other) == 'table' and type(other.symbol) == 'string' then
-    return other.symbol, other.kind, other.leg, other.notional, other.base_notional, other.margin, other.settled_epoch
+local held = redis.call('MGET', unpack(KEYS, 1, STRINGS))
+
+-- kill_switch
+if held[LEASE] ~= ARGV[1] then
+  if not held[LEASE] then read('GET', KEYS[LEASE]) end
+  return {'kill_switch', 'not_leader'}
+end
+
+-- MGET takes a key of a wrong type for none. It exists all the same, and so what exists is counted.
+local of_symbol, of_all, claimed = 0, 0, 0
+local unread = redis.call('EXISTS', unpack(KEYS, 1, is_open and 12 or STRINGS))
+for index = 1, STRINGS do
+  if held[index] then unread = unread - 1 end
+end
+if unread > 0 and is_open then
+  of_symbol, of_all, claimed = read('ZCARD', rate_symbol), read('ZCARD', rate_global), read('HLEN', claims)
+  unread = unread - math.min(of_symbol, 1) - math.min(of_all, 1) - math.min(claimed, 1)
+end
+if unread > 0 then
+  for index = KILL, STRINGS do
+    if not held[index] and redis.call('EXISTS', KEYS[index]) == 1 then
+      if index < STATE then held[index] = 'unreadable' else redis.call('DEL', KEYS[index]) end  -- a stop stops
+    end
   end
 end
 
--- kill_switch
-if read('GET', KEY.lease) ~= ARGV[1] then return {'kill_switch', 'not_leader'} end
-local kill = redis.pcall('GET', KEY.kill)  -- a key of the wrong kind is unreadable, and stops opens
+local kill = held[KILL]
 if kill == '1' or (is_open and kill and kill ~= '0') then
   return {'kill_switch', 'kill_switch_active'}
 end
-local stops = is_open
-  and redis.call('EXISTS', KEY.disarmed, KEY.safe_mode, KEY.cooldown_global, KEY.cooldown_symbol) or 0
-if stops > 0 and redis.call('EXISTS', KEY.disarmed) == 1 then return {'kill_switch', 'disarmed'} end
+if is_open and held[DISARMED] then return {'kill_switch', 'disarmed'} end
 
 -- idempotency
-local state = read('GET', KEY.processed) or ''
+local state = held[STATE] or ''
 if state ~= ARGV[8] then return {'idempotency', state} end
 
 -- an order of ours in flight on the symbol; an exit passes a lock whose owner holds no claim
-local holder = read('GET', KEY.lock)
-if holder and holder ~= plan_id and (is_open or read('HEXISTS', KEY.claims, holder) == 1) then
+local holder = held[LOCK]
+if holder and holder ~= plan_id and (is_open or read('HEXISTS', claims, holder) == 1) then
   return {'claim', 'symbol_in_flight'}
 end
 
+-- the sums; where there are none, an exit leaves them to the next open
+local summed, notional, margin, under_way
+if held[SUMS] then
+  summed, notional, margin, under_way = string.match(held[SUMS], '^(%d+) (%d+) (%d+)(\n.*)$')
+end
+
 if is_open then
-  local symbol, leg, is_new_leg = ARGV[9], ARGV[10], ARGV[11] == '1'
-
   -- latches
-  if stops > 0 then
-    if redis.call('EXISTS', KEY.safe_mode) == 1 then return {'rate_limit', 'safe_mode'} end
-    if redis.call('EXISTS', KEY.cooldown_global) == 1 then return {'rate_limit', 'cooldown_global'} end
-    if redis.call('EXISTS', KEY.cooldown_symbol) == 1 then return {'rate_limit', 'cooldown_symbol'} end
-  end
+  if held[SAFE_MODE] then return {'rate_limit', 'safe_mode'} end
+  if held[COOLDOWN_GLOBAL] then return {'rate_limit', 'cooldown_global'} end
+  if held[COOLDOWN_SYMBOL] then return {'rate_limit', 'cooldown_symbol'} end
 
-  -- claims of other plans, as far as the caller's readings do not show them
-  local positions_epoch, account_epoch = number(16), number(17)
-  local seen = cjson.decode(ARGV[18])
-  local legs, symbols, notional, margin = 0, 0, 0, 0
-  local counted_legs, counted_symbols = {}, {}
-  for seen_leg in pairs(seen) do
-    counted_legs[seen_leg] = true
-    counted_symbols[string.match(seen_leg, '^[^:]+')] = true
-  end
-  local held = read('HGETALL', KEY.claims)
-  for i = 1, #held, 2 do
-    local of, kind, its_leg, its_notional, its_base, its_margin, settled = read_claim(held[i + 1])
-    if not of then redis.call('HDEL', KEY.claims, held[i]) end
-    if of and held[i] ~= plan_id then
-      if not settled and of == symbol then return {'claim', 'symbol_in_flight'} end
-      if kind == 'open' and (not settled or settled > positions_epoch) then
-        if not counted_legs[its_leg] then legs = legs + 1; counted_legs[its_leg] = true end
-        if not counted_symbols[of] then symbols = symbols + 1; counted_symbols[of] = true end
-        local unseen = its_base + its_notional - (seen[its_leg] or 0)
-        if unseen > 0 then notional = notional + unseen end
+  local now_ms = tonumber(ARGV[4])
+  if claimed == 0 then summed, notional, margin, under_way = 0, 0, 0, '\n' end
+  local is_exact = tonumber(summed) ~= claimed or string.find(under_way, '\n' .. symbol .. ' ', 1, true)
+
+  while true do  -- once by the sums, and again by the claims where the sums refuse
+    -- what claims of other plans take, as far as the caller's readings do not show it
+    local legs, symbols, others_notional, others_margin = claimed, claimed, tonumber(notional), tonumber(margin)
+    if is_exact then
+      -- A claim as the engine writes it, dated by settle.lua once it is settled. Matching it is cheaper than
+      -- decoding, which is left for what others wrote. Returns nothing for what cannot be read.
+      local function read_claim(text)
+        local of, leg, its_notional, its_base, its_margin, rest = string.match(text, '^{"kind":"open",'
+          .. '"symbol":"([^"\\]+)","leg":"([^"\\]+)","notional":(%d+),"base_notional":(%d+),"margin":(%d+)(.*)}$')
+        local settled = rest and string.match(rest, '^,"settled_epoch":(%d+)$')
+        if settled or rest == '' then
+          return of, 'open', leg, tonumber(its_notional), tonumber(its_base), tonumber(its_margin), tonumber(settled)
+        end
+        local readable, other = pcall(cjson.decode, text)
+        if not readable or type(other) ~= 'table' or type(other.symbol) ~= 'string' then return end
+        its_notional, its_base = tonumber(other.notional), tonumber(other.base_notional)
+        its_margin = tonumber(other.margin)
+        local is_whole = type(other.leg) == 'string' and its_notional and its_base and its_margin
+        if other.kind == 'open' and not is_whole then return end
+        return other.symbol, other.kind, other.leg, its_notional, its_base, its_margin, tonumber(other.settled_epoch)
       end
-      if kind == 'open' and (not settled or settled > account_epoch) then margin = margin + its_margin end
+
+      local positions_epoch, account_epoch, seen = tonumber(ARGV[15]), tonumber(ARGV[16]), cjson.decode(ARGV[17])
+      local counted_legs, counted_symbols, lines, in_flight = {}, {}, {}, false
+      for leg in pairs(seen) do
+        counted_legs[leg] = true
+        counted_symbols[string.match(leg, '^[^:]+')] = true
+      end
+      legs, symbols, others_notional, others_margin = 0, 0, 0, 0
+      summed, notional, margin = 0, 0, 0
+      local all = read('HGETALL', claims)
+      for i = 1, #all, 2 do
+        local owner, of, kind, leg, its_notional, its_base, its_margin, settled = all[i], read_claim(all[i + 1])
+        local is_other = owner ~= plan_id
+        if not of then
+          redis.call('HDEL', claims, owner)
+        else
+          summed = summed + 1
+        end
+        if of and is_other and not settled then
+          lines[#lines + 1] = of .. ' ' .. owner .. '\n'
+          in_flight = in_flight or of == symbol
+        end
+        if of and kind == 'open' then
+          notional, margin = notional + math.max(its_base + its_notional, 0), margin + math.max(its_margin, 0)
+          if is_other and (not settled or settled > positions_epoch) then
+            if not counted_legs[leg] then legs = legs + 1; counted_legs[leg] = true end
+            if not counted_symbols[of] then symbols = symbols + 1; counted_symbols[of] = true end
+            others_notional = others_notional + math.max(its_base + its_notional - (seen[leg] or 0), 0)
+          end
+          if is_other and (not settled or settled > account_epoch) then others_margin = others_margin + its_margin end
+        end
+      end
+      under_way = '\n' .. table.concat(lines)
+      if in_flight then return {'claim', 'symbol_in_flight'} end
+      if counted_legs[ARGV[10]] then legs = -math.huge end  -- it takes no further place
+      if counted_symbols[symbol] then symbols = -math.huge end
     end
+
+    -- rate_limit
+    if of_symbol > 0 or of_all > 0 then
+      local symbol_window_ms, per_minute = tonumber(ARGV[11]), tonumber(ARGV[12])
+      local per_5min, per_hour = tonumber(ARGV[13]), tonumber(ARGV[14])
+      local function claimed_within(key, window_ms)
+        return redis.call('ZCOUNT', key, '(' .. (now_ms - window_ms), '+inf')
+      end
+      if symbol_window_ms and of_symbol > 0 and claimed_within(rate_symbol, symbol_window_ms) > 0 then
+        return {'rate_limit', 'rate_limit_symbol'}
+      end
+      if per_minute and of_all >= per_minute and claimed_within(rate_global, 60000) >= per_minute then
+        return {'rate_limit', 'rate_limit_global'}
+      end
+      if per_5min and of_symbol >= per_5min and claimed_within(rate_symbol, 300000) >= per_5min then
+        return {'rate_limit', 'burst_limit_exceeded'}
+      end
+      if per_hour and of_symbol >= per_hour and claimed_within(rate_symbol, 3600000) >= per_hour then
+        return {'rate_limit', 'hourly_limit_exceeded'}
+      end
+    end
+
+    -- margin_guard, fund_caps, active_slots: each room is what the plan itself leaves to other claims
+    local refusal
+    local available_room, usage_room, notional_room = tonumber(ARGV[18]), tonumber(ARGV[19]), tonumber(ARGV[21])
+    local positions_room, slots_room = tonumber(ARGV[20]), tonumber(ARGV[22])
+    if available_room and others_margin > available_room then
+      refusal = {'margin_guard', 'insufficient_margin'}
+    elseif usage_room and others_margin > usage_room then
+      refusal = {'margin_guard', 'margin_usage_exceeded'}
+    elseif positions_room and legs >= positions_room then
+      refusal = {'fund_caps', 'max_positions_reached'}
+    elseif notional_room and others_notional > notional_room then
+      refusal = {'fund_caps', 'total_notional_exceeded'}
+    elseif slots_room and symbols >= slots_room then
+      refusal = {'active_slots', 'active_slots_full'}
+    end
+    if not refusal then break end
+    if is_exact then return refusal end
+    is_exact = true
   end
 
-  -- rate_limit
-  local symbol_window_ms, per_minute, per_5min, per_hour = number(12), number(13), number(14), number(15)
-  local of_symbol, of_all = read('ZCARD', KEY.rate_symbol), read('ZCARD', KEY.rate_global)
-  local function claimed_within(key, window_ms)
-    if (key == KEY.rate_symbol and of_symbol or of_all) == 0 then return 0 end
-    return redis.call('ZCOUNT', key, '(' .. (now_ms - window_ms), '+inf')
-  end
-  if symbol_window_ms and claimed_within(KEY.rate_symbol, symbol_window_ms) > 0 then
-    return {'rate_limit', 'rate_limit_symbol'}
-  end
-  if per_minute and of_all >= per_minute and claimed_within(KEY.rate_global, 60000) >= per_minute then
-    return {'rate_limit', 'rate_limit_global'}
-  end
-  if per_5min and of_symbol >= per_5min and claimed_within(KEY.rate_symbol, 300000) >= per_5min then
-    return {'rate_limit', 'burst_limit_exceeded'}
-  end
-  if per_hour and of_symbol >= per_hour and claimed_within(KEY.rate_symbol, 3600000) >= per_hour then
-    return {'rate_limit', 'hourly_limit_exceeded'}
-  end
-
-  -- margin_guard
-  local required, available, usage_room, own_margin = number(19), number(20), number(21), number(22)
-  if required and available - margin < required then
-    return {'margin_guard', 'insufficient_margin'}
-  end
-  if usage_room and margin + own_margin > usage_room then
-    return {'margin_guard', 'margin_usage_exceeded'}
-  end
-
-  -- fund_caps
-  local positions_room, notional_room, own_notional = number(23), number(24), number(25)
-  if is_new_leg and positions_room and not counted_legs[leg] and legs >= positions_room then
-    return {'fund_caps', 'max_positions_reached'}
-  end
-  if notional_room and notional + own_notional > notional_room then
-    return {'fund_caps', 'total_notional_exceeded'}
-  end
-
-  -- active_slots
-  local slots_room = number(26)
-  if is_new_leg and slots_room and not counted_symbols[symbol] and symbols >= slots_room then
-    return {'active_slots', 'active_slots_full'}
-  end
-
-  redis.call('ZADD', KEY.rate_symbol, now_ms, plan_id)
-  redis.call('ZADD', KEY.rate_global, now_ms, plan_id)
-  if of_symbol > 0 then redis.call('ZREMRANGEBYSCORE', KEY.rate_symbol, '-inf', now_ms - 3600000) end
-  if of_all > 0 then redis.call('ZREMRANGEBYSCORE', KEY.rate_global, '-inf', now_ms - 60000) end
-  redis.call('PEXPIRE', KEY.rate_symbol, 3600000)
-  redis.call('PEXPIRE', KEY.rate_global, 60000)
+  -- numbers as text: the server is slow to turn them into it
+  redis.call('ZADD', rate_symbol, ARGV[4], plan_id)
+  redis.call('ZADD', rate_global, ARGV[4], plan_id)
+  if of_symbol % 16 == 15 then redis.call('ZREMRANGEBYSCORE', rate_symbol, '-inf', now_ms - 3600000) end
+  if of_all % 16 == 15 then redis.call('ZREMRANGEBYSCORE', rate_global, '-inf', now_ms - 60000) end
+  redis.call('PEXPIRE', rate_symbol, '3600000')
+  redis.call('PEXPIRE', rate_global, '60000')
+  notional, margin = notional + ARGV[23], margin + ARGV[24]
+else
+  redis.call('PERSIST', KEYS[STATE])
+  read('HEXISTS', claims, plan_id)
 end
 
-if not is_open then
-  redis.call('PERSIST', KEY.processed)
-  read('HEXISTS', KEY.claims, plan_id)
-end
 -- the writes that a key of a wrong type could refuse are those whose keys were read: none is left half done
-redis.call('HSET', KEY.claims, plan_id, claim)
-redis.call('SET', KEY.processed, 'claimed')
-redis.call('SET', KEY.plan, record)
-redis.call('SET', KEY.lock, plan_id, 'PX', lock_ttl_ms)
+local added = redis.call('HSET', claims, plan_id, ARGV[6])
+if summed then
+  under_way = under_way .. symbol .. ' ' .. plan_id .. '\n'
+  local sums = string.format('%d %d %d', summed + added, notional, margin) .. under_way
+  redis.call('MSET', KEYS[STATE], 'claimed', plan, ARGV[5], KEYS[SUMS], sums)
+else
+  redis.call('MSET', KEYS[STATE], 'claimed', plan, ARGV[5])
+end
+redis.call('SET', KEYS[LOCK], plan_id, 'PX', ARGV[7])
 return {'ok'}

@@ -1,7 +1,7 @@
 -- Restore: put back what the mirror in state_dir knows of a plan that may have sent an order, and that
 -- Redis has lost or knows an older state of: a failover, a rollback, deleted keys (SPEC 7.8, INC-18).
 -- A plan with a result keeps it. Of two records the one of the later order, or signature, counts.
--- KEYS: lease, processed, plan, claims, results.
+-- KEYS: lease, processed, plan, claims, results, sums over the claims (claim.lua), which lack this one.
 -- ARGV: lease value, plan id, record, claim, stream id, number of its order, timestamp of its order.
 -- Returns {state that the plan has now}, or {'not_leader'}.
 
@@ -24,6 +24,6 @@ local is_newer = state == 'claimed' and readable and type(stored) == 'table' and
   and (stored.order.number > number or (stored.order.number == number and stored.timestamp_ms >= signed_ms))
 redis.call('PERSIST', KEYS[2])
 if not is_newer then redis.call('SET', KEYS[3], ARGV[3]) end
-redis.call('HSETNX', KEYS[4], ARGV[2], ARGV[4])
+if redis.call('HSETNX', KEYS[4], ARGV[2], ARGV[4]) == 1 then redis.call('DEL', KEYS[6]) end
 redis.call('SET', KEYS[2], 'claimed')
 return {'claimed'}

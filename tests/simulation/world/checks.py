@@ -172,6 +172,8 @@ class Checks:
     def on_script(self, text: str, keys: list[bytes], args: list[bytes], reply: Any) -> None:
         if text.startswith("-- Claim:") and reply == [b"ok"]:
             self._on_claim(keys, args)
+        if text.startswith(("-- Claim:", "-- Settle:", "-- Restore:")):
+            self._check_sums()
         if text.startswith("-- Rotate:") and reply == [b"ok"]:
             stops = [self._server.peek(key) for key in keys[8:]]
             if any(stop is not None for stop in stops):
@@ -225,6 +227,27 @@ class Checks:
             claim = orjson.loads(text)
             if other != plan_id.encode() and claim["symbol"] == symbol and "settled_epoch" not in claim:
                 self.fail("in_flight", f"plan {plan_id} was claimed on {symbol} beside {other.decode()}")
+
+    def _check_sums(self) -> None:
+        """Sums that say that they hold are not too small, and name whatever is under way."""
+        claims = self._server.peek(self._keys.claims.encode()) or {}
+        sums = self._server.peek(self._keys.claim_sums.encode())
+        if sums is None:
+            return
+        head, *lines = sums.split(b"\n")
+        count, notional, margin = map(int, head.split())
+        if count != len(claims):
+            return
+        held = {name: orjson.loads(text) for name, text in claims.items()}
+        opens = [claim for claim in held.values() if claim["kind"] == "open"]
+        under_way = {name for name, claim in held.items() if "settled_epoch" not in claim}
+        named = {held[name]["symbol"].encode() + b" " + name for name in under_way}
+        if (
+            notional < sum(claim["notional"] + claim["base_notional"] for claim in opens)
+            or margin < sum(claim["margin"] for claim in opens)
+            or not named <= set(lines)
+        ):
+            self.fail("claim_sums", f"the sums {sums!r} are too small for {held!r}")
 
     # -- the exchange
 

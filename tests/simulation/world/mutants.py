@@ -204,7 +204,7 @@ MUTANTS: tuple[Mutant, ...] = (
             _lua(
                 "Claim",
                 ("if holder and holder ~= plan_id and", "if false and"),
-                ("if not settled and other.symbol == symbol then", "if false then"),
+                ("if in_flight then", "if false then"),
             ),
         ),
     ),
@@ -231,7 +231,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "claim_kept",
         "settling does not release the claim of a plan that filled nothing",
-        _lua("Settle", ("    redis.call('HDEL', KEY.claims, plan_id)\n", "")),
+        _lua("Settle", ("    gone = sure('HDEL', claims, plan_id)\n", "")),
     ),
     Mutant(
         "rate_counted_late",
@@ -241,8 +241,8 @@ MUTANTS: tuple[Mutant, ...] = (
             _method(ClaimBook, "settled", _counted_when_settled),
             _lua(
                 "Claim",
-                ("redis.call('ZADD', KEY.rate_symbol, now_ms, plan_id)", ""),
-                ("redis.call('ZADD', KEY.rate_global, now_ms, plan_id)", ""),
+                ("redis.call('ZADD', rate_symbol, ARGV[4], plan_id)", ""),
+                ("redis.call('ZADD', rate_global, ARGV[4], plan_id)", ""),
             ),
         ),
     ),
@@ -251,7 +251,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "an engine that lost the lease goes on claiming",
         _all(
             _method(Lease, "is_held", True),
-            _lua("Claim", ("if read('GET', KEY.lease) ~= ARGV[1] then", "if false then")),
+            _lua("Claim", ("if held[LEASE] ~= ARGV[1] then", "if false then")),
         ),
     ),
     Mutant(
@@ -295,8 +295,8 @@ MUTANTS: tuple[Mutant, ...] = (
             _lua(
                 "Settle",
                 (
-                    "redis.call('HSET', KEY.claims, plan_id, dated(claim, epoch))",
-                    "redis.call('HDEL', KEY.claims, plan_id)",
+                    "redis.call('HSET', claims, plan_id, dated(claim))",
+                    "redis.call('HDEL', claims, plan_id)",
                 ),
             ),
         ),
@@ -316,9 +316,9 @@ MUTANTS: tuple[Mutant, ...] = (
         "the claim does not look at the latches",
         _lua(
             "Claim",
-            ("if redis.call('EXISTS', KEY.safe_mode) == 1 then", "if false then"),
-            ("if redis.call('EXISTS', KEY.cooldown_global) == 1 then", "if false then"),
-            ("if redis.call('EXISTS', KEY.cooldown_symbol) == 1 then", "if false then"),
+            ("if held[SAFE_MODE] then", "if false then"),
+            ("if held[COOLDOWN_GLOBAL] then", "if false then"),
+            ("if held[COOLDOWN_SYMBOL] then", "if false then"),
         ),
     ),
     Mutant(
@@ -326,9 +326,9 @@ MUTANTS: tuple[Mutant, ...] = (
         "the caps are judged by the gates and not taken in the claim: check, then act",
         _lua(
             "Claim",
-            ("if is_new_leg and positions_room and", "if false and"),
-            ("if notional_room and notional + own_notional > notional_room then", "if false then"),
-            ("if is_new_leg and slots_room and", "if false and"),
+            ("elseif positions_room and", "elseif false and"),
+            ("elseif notional_room and", "elseif false and"),
+            ("elseif slots_room and", "elseif false and"),
         ),
     ),
     Mutant(
@@ -366,7 +366,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "neither the gate nor the claim looks at a disarm",
         _all(
             _method(KillSwitch, "_judge_open", lambda self, case, kill: self.passes(kill=kill)),
-            _lua("Claim", ("if stops > 0 and redis.call('EXISTS', KEY.disarmed) == 1 then", "if false then")),
+            _lua("Claim", ("if is_open and held[DISARMED] then", "if false then")),
         ),
     ),
     Mutant(

@@ -12,7 +12,8 @@ import orjson
 
 Execute = Callable[[list[bytes]], Any]
 
-STATUS_COMMANDS = frozenset({b"TYPE", b"SET"})  # the commands of the scripts that reply with a status
+STATUS_COMMANDS = frozenset({b"TYPE", b"SET", b"MSET"})
+"""The commands of the scripts that reply with a status."""
 
 _lua = lupa.LuaRuntime(encoding=None, unpack_returned_tuples=False)  # type: ignore[call-arg]
 _table_from = _lua.table_from

@@ -113,6 +113,11 @@ class RedisServer:
         values = [self.peek(key) for key in keys]
         return [value if isinstance(value, bytes) else None for value in values]
 
+    def do_mset(self, *pairs: bytes) -> Reply:
+        for key, value in zip(pairs[::2], pairs[1::2], strict=True):
+            self.do_set(key, value)
+        return b"OK"
+
     def do_set(self, key: bytes, value: bytes, *options: bytes) -> Reply:
         ttl_ms, words = None, iter(options)
         for word in words:
@@ -198,6 +203,13 @@ class RedisServer:
 
     def do_hget(self, key: bytes, name: bytes) -> Reply:
         return (self.find(key, dict) or {}).get(name)
+
+    def do_hmget(self, key: bytes, *names: bytes) -> Reply:
+        stored = self.find(key, dict) or {}
+        return [stored.get(name) for name in names]
+
+    def do_hlen(self, key: bytes) -> Reply:
+        return len(self.find(key, dict) or {})
 
     def do_hgetall(self, key: bytes) -> Reply:
         return [part for pair in (self.find(key, dict) or {}).items() for part in pair]
