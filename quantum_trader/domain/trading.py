@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from decimal import ROUND_DOWN, ROUND_UP, Context, Decimal
 from enum import StrEnum
@@ -133,6 +133,10 @@ class Positions(Mapping[Leg, Position]):
         """Live positions of ``symbol``: at most one in one-way mode, two in hedge mode."""
         held = [self._by_leg.get(leg) for leg in legs_of(symbol)]
         return [one for one in held if one is not None]
+
+    def notionals_of(self, symbols: Set[str]) -> dict[Leg, Decimal]:
+        """Return the notional (USDT) of every live leg of ``symbols``."""
+        return {leg: held.notional_usdt for leg, held in self._by_leg.items() if leg.symbol in symbols}
 
     def without(self, leg: Leg) -> Positions:
         """Return the positions as they were if ``leg`` were flat."""

@@ -156,6 +156,7 @@ class Consumer:
         await self._stream.tell_trimmed()
         self.operator = await self._stream.operator_state()
         self._recovery.obey(self.operator)
+        await self._claims.forget_sums()
         await restore(self._mirror, self._claims, self._lease.value, self._clock.now_ms())
         records = [record for record in await self._claims.unsettled() if record.plan_id not in self._active]
         await self._recover(records)

@@ -131,8 +131,7 @@ class ClaimBook:
 
     def positions_of_claims(self, positions: Positions, epoch: int) -> dict[Leg, Decimal]:
         """Return notional (USDT) of every live leg on a symbol with a claim that ``epoch`` may lack."""
-        symbols = {claim.leg.symbol for claim in self.unseen(epoch)}
-        return {held.leg: held.notional_usdt for symbol in symbols for held in positions.of_symbol(symbol)}
+        return positions.notionals_of({claim.leg.symbol for claim in self.unseen(epoch)})
 
     def rates(self, symbol: str, now_ms: int) -> RateCounts:
         """Return when opens were claimed, of ``symbol`` within an hour and of all within a minute."""

@@ -260,6 +260,10 @@ class ClaimStore:
         """Let go of the symbol's in-flight lock, if ``plan_id`` owns it."""
         await self._database.run("unlock", [self._keys.lock(symbol)], [plan_id])
 
+    async def forget_sums(self) -> None:
+        """Have the next open read every claim: whoever led before may not have kept the sums (claim.lua)."""
+        await self._database.client.delete(self._keys.claim_sums)
+
     async def unsettled(self) -> list[PlanRecord]:
         """Return the records of all plans that are claimed and not settled, oldest decision first."""
         held: Any = await self._read_or_none(
