@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from decimal import ROUND_DOWN, ROUND_UP, Context, Decimal
 from enum import StrEnum
@@ -134,7 +134,7 @@ class Positions(Mapping[Leg, Position]):
         held = [self._by_leg.get(leg) for leg in legs_of(symbol)]
         return [one for one in held if one is not None]
 
-    def notionals_of(self, symbols: Set[str]) -> dict[Leg, Decimal]:
+    def notionals_of(self, symbols: Collection[str]) -> dict[Leg, Decimal]:
         """Return the notional (USDT) of every live leg of ``symbols``."""
         return {leg: held.notional_usdt for leg, held in self._by_leg.items() if leg.symbol in symbols}
 

@@ -396,8 +396,17 @@ def _readable_record(plan_id: str, text: bytes | None) -> PlanRecord | None:
 
 
 def claim_json(record: PlanRecord, exposure: ClaimedExposure | None) -> bytes:
-    """Return a plan's entry in the hash of claims; money in whole micro-USDT."""
-    leg = record.order.leg
+    """Return a plan's entry in the hash of claims; money in whole micro-USDT.
+
+    It is kept with the record, as the claim, the mirror and the settlement each ask for it.
+    """
+    kept: tuple[ClaimedExposure | None, bytes] | None = record.__dict__.get("_claim")
+    if kept is None or kept[0] is not exposure:
+        kept = record.__dict__["_claim"] = exposure, _claim_json(record.order.leg, exposure)
+    return kept[1]
+
+
+def _claim_json(leg: Leg, exposure: ClaimedExposure | None) -> bytes:
     claim: dict[str, Any] = {"kind": "exit", "symbol": leg.symbol, "leg": leg.key}
     if exposure is not None:
         claim |= {
