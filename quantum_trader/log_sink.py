@@ -48,8 +48,10 @@ class LogSink:
 
     def flush(self) -> None:
         """Hand stdout over; the file has no buffer of its own."""
-        with suppress(OSError, ValueError):  # the next write finds out, and counts
+        try:
             self._stdout().flush()
+        except (OSError, ValueError):  # the next write finds out, and counts
+            return
 
     def reopen(self) -> None:
         """Go on in a new file of the same name. Raises ``OSError``; then the old one stays."""
