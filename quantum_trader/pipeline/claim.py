@@ -25,6 +25,7 @@ from quantum_trader.gates import GateTables
 from quantum_trader.pipeline.evidence import Rooms
 from quantum_trader.pipeline.rules import RulesInForce
 from quantum_trader.stores.claims import (
+    SEEN_NEEDED,
     ClaimStore,
     OpenLimits,
     PlanRecord,
@@ -109,6 +110,11 @@ class ClaimStep:
         self._rooms.book.begin_claim(oldest_epoch)
         try:
             refusal = await self._take(record, limits, state)
+            if refusal is not None and refusal.reason == SEEN_NEEDED:
+                positions, epoch = evidence.get(facts.POSITIONS), limits.positions_epoch
+                limits = replace(limits, seen=self._rooms.book.positions_of_claims(positions, epoch))
+                is_outdated = decision.config_hash != self._rules.config_hash
+                refusal = OUTDATED if is_outdated else await self._take(record, limits, state)
         finally:
             self._rooms.book.end_claim(oldest_epoch)
         if refusal is not None:
@@ -237,6 +243,7 @@ def open_limits(
 ) -> OpenLimits:
     """Return what the claim of an open must not exceed: the limits of the gates that enforce."""
     positions = evidence.get(facts.POSITIONS)
+    epoch = rooms.account.positions_epoch
     is_new_leg = decision.intention.effect is Effect.OPEN
     limits: dict[str, Any] = {}
     if gates.rate_limit.mode is Mode.ENFORCE:
@@ -265,9 +272,9 @@ def open_limits(
     return OpenLimits(
         exposure=exposure,
         is_new_leg=is_new_leg,
-        positions_epoch=rooms.account.positions_epoch,
+        positions_epoch=epoch,
         account_epoch=rooms.account.account_epoch,
-        seen=rooms.book.positions_of_claims(positions, rooms.account.positions_epoch),
+        seen=rooms.book.positions_of_claims(positions, epoch) if rooms.book.has_few_unseen(epoch) else None,
         **limits,
     )
 

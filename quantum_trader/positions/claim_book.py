@@ -21,6 +21,7 @@ from quantum_trader.positions.claim_times import ClaimTimes
 
 HOUR_MS = 3_600_000
 MINUTE_MS = 60_000
+FEW = 32  # more than most caps let stand; what so many show costs less than a second round trip
 
 
 class ClaimBook:
@@ -128,6 +129,10 @@ class ClaimBook:
     def forget(self, plan_ids: Iterable[str]) -> None:
         """Forget claims that the server has forgotten."""
         self._settled.forget(set(plan_ids))
+
+    def has_few_unseen(self, epoch: int) -> bool:
+        """Whether ``positions_of_claims`` is had for little; in a burst of opens it is not."""
+        return len(self._under_way) + len(self._settled.after(epoch)) <= FEW
 
     def positions_of_claims(self, positions: Positions, epoch: int) -> dict[Leg, Decimal]:
         """Return notional (USDT) of every live leg on a symbol with a claim that ``epoch`` may lack."""

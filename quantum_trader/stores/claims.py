@@ -18,6 +18,8 @@ from quantum_trader.stores.connection import Database, RedisError
 from quantum_trader.stores.keys import Keys, leg_of
 
 REDIS_FULL = ("claim", "redis_full")
+SEEN_NEEDED = "seen_needed"
+"""Refuses a claim that was asked for without ``seen`` where every claim has to be read. Nothing was taken."""
 WENT_ON = b"went_on"
 
 log = structlog.get_logger()
@@ -139,14 +141,14 @@ class OpenLimits:
     """What an open may not exceed at the moment of its claim; None where the gate does not enforce.
 
     ``seen`` gives the notional (USDT) of live legs on symbols with claims, so that the script
-    counts no leg twice; the epochs date the two readings.
+    counts no leg twice; None leaves it out (``SEEN_NEEDED``). The epochs date the two readings.
     """
 
     exposure: ClaimedExposure
     is_new_leg: bool
     positions_epoch: int
     account_epoch: int
-    seen: Mapping[Leg, Decimal]
+    seen: Mapping[Leg, Decimal] | None
     symbol_window_ms: int | None = None
     global_per_min: int | None = None
     per_symbol_5min_max: int | None = None
@@ -444,7 +446,9 @@ def _limit_args(limits: OpenLimits) -> list[str | bytes | int]:
         _or_none(limits.per_symbol_hour_max),
         limits.positions_epoch,
         limits.account_epoch,
-        encode({leg.key: micro_down(seen) for leg, seen in limits.seen.items()}) if limits.seen else b"{}",
+        ""
+        if limits.seen is None
+        else encode({leg.key: micro_down(held) for leg, held in limits.seen.items()}),
         "" if required is None else micro_down(limits.available_usdt) - micro_up(required),
         "" if usage_room is None else micro_down(usage_room) - margin,
         _or_none(limits.positions_room) if is_new_leg else "",

@@ -220,6 +220,21 @@ async def test_an_add_is_summed_with_what_it_adds_to(house: House) -> None:
     assert await house.open("b", "ETHUSDT", notional_room_usdt=number(270)) == ""
 
 
+async def test_who_does_not_say_what_its_readings_show_is_asked_where_it_matters(house: House) -> None:
+    await house.open("a", "BTCUSDT")
+    shown = {leg("BTCUSDT"): number(100)}
+    tight = {"notional_room_usdt": number(150)}
+    before = await house.snapshot()
+    assert await house.open("b", "ETHUSDT", seen=None, **tight) == "claim/seen_needed"
+    assert await house.snapshot() == before
+    assert await house.open("b", "ETHUSDT", seen={}, **tight) == "fund_caps/total_notional_exceeded"
+    assert await house.open("b", "ETHUSDT", seen=shown, **tight) == ""
+    assert await house.open("c", "SOLUSDT", seen=None, notional_room_usdt=number(300)) == ""
+    await house.client.delete(SUMS)
+    assert await house.open("d", "ADAUSDT", seen=None) == "claim/seen_needed"
+    assert await house.open("d", "ADAUSDT") == ""
+
+
 class Play:
     """What happens at random; each of its acts does the same in whichever namespace it is let loose on."""
 

@@ -14,7 +14,8 @@
 -- small: the money of claims that are gone stays in them until they are made anew. They hold while there
 -- are as many claims as they count, so what others put in or take out is noticed. An open that has
 -- room by the sums has room by the claims; where the sums would refuse it, name its symbol or do not
--- hold, the claims are read, and they alone decide.
+-- hold, the claims are read, and they alone decide. A caller who did not say what its readings show of
+-- them (ARGV[17]) is asked for it then.
 
 local LEASE, KILL, DISARMED, SAFE_MODE, COOLDOWN_GLOBAL, COOLDOWN_SYMBOL = 1, 2, 3, 4, 5, 6
 local STATE, LOCK, SUMS, STRINGS = 7, 8, 9, 9  -- places in KEYS; the first nine are strings
@@ -91,6 +92,8 @@ if is_open then
     -- what claims of other plans take, as far as the caller's readings do not show it
     local legs, symbols, others_notional, others_margin = claimed, claimed, tonumber(notional), tonumber(margin)
     if is_exact then
+      if ARGV[17] == '' then return {'claim', 'seen_needed'} end
+
       -- A claim as the engine writes it, dated by settle.lua once it is settled. Matching it is cheaper than
       -- decoding, which is left for what others wrote. Returns nothing for what cannot be read.
       local function read_claim(text)

@@ -231,7 +231,11 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "claim_kept",
         "settling does not release the claim of a plan that filled nothing",
-        _lua("Settle", ("    gone = sure('HDEL', claims, plan_id)\n", "")),
+        _lua(
+            "Settle",
+            ("    gone = sure('HDEL', claims, plan_id)\n", ""),
+            ("if from then sums", "if false then sums"),
+        ),
     ),
     Mutant(
         "rate_counted_late",
