@@ -119,6 +119,16 @@ async def test_the_number_of_settled_opens_goes_on_where_redis_lost_it(desk: Des
     assert await desk.client.get("quantum:exec:epoch") == b"42"
 
 
+@pytest.mark.parametrize(("filled", "number"), [(True, b"1"), (False, None)])
+async def test_a_number_of_settled_opens_that_is_none_begins_anew(
+    desk: Desk, filled: bool, number: bytes | None
+) -> None:
+    await desk.claims.open()
+    await desk.client.set("quantum:exec:epoch", "nonsense")
+    assert await desk.settle(settlement(filled_open=filled)) == Settled(int(filled))
+    assert await desk.client.get("quantum:exec:epoch") == number
+
+
 async def test_inc_82_the_floor_is_the_oldest_entry_without_a_result(desk: Desk, keys: Keys) -> None:
     for number in range(3):
         await desk.client.xadd(keys.plans, {"n": "1"}, id=f"{NOW_MS}-{number}")

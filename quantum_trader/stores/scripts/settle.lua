@@ -60,7 +60,11 @@ sure('XADD', results, 'MAXLEN', '~', ARGV[7], '*', unpack(ARGV, first_of_result)
 redis.call('SET', KEYS[STATE], 'terminal', 'PX', ttl_ms)
 redis.call('SET', KEYS[10], ARGV[9], 'PX', ttl_ms)
 
-local epoch = tonumber(held[EPOCH] or '0') or 0
+local epoch = tonumber(held[EPOCH] or '0')
+if not epoch then
+  redis.call('DEL', KEYS[EPOCH])
+  epoch = 0
+end
 local lasting = {}  -- keys and values, written together at the end
 local function keep(key, value)
   lasting[#lasting + 1] = key
