@@ -19,9 +19,10 @@ from functools import lru_cache
 from quantum_trader.domain.trading import Leg, PositionSide, Side
 
 CLIENT_ORDER_ID_PREFIX = "qt-"
+_IDS_KEPT = 1_024
 
 
-@lru_cache(maxsize=1024)  # asked for several times in the life of a plan
+@lru_cache(_IDS_KEPT)  # a plan asks for the same one from its decision to its result
 def client_order_id(plan_id: str, number: int = 0) -> str:
     r"""Return the client order id of the ``number``-th order of a plan: a pure function of both.
 
@@ -53,7 +54,10 @@ class OrderStatus(StrEnum):
     @property
     def is_final(self) -> bool:
         """Whether no further fill can happen."""
-        return self not in (OrderStatus.NEW, OrderStatus.PARTIALLY_FILLED)
+        return self not in _UNFINISHED
+
+
+_UNFINISHED = (OrderStatus.NEW, OrderStatus.PARTIALLY_FILLED)
 
 
 @dataclass(frozen=True, slots=True)

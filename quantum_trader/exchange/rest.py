@@ -108,7 +108,7 @@ class RestTransport:
         refuse_over_budget(self._weight, endpoint, cost, priority)
         payload = encoded(params)
         if endpoint.security is Security.SIGNED:
-            payload = f"{payload}&signature={quote(self._signer.sign(payload.encode()), safe='')}"
+            payload = f"{payload}&signature={_encoded_value(self._signer.sign(payload.encode()))}"
         with self._weight.in_flight(cost, endpoint.orders):
             reply = await self._exchange(endpoint, payload)
             self._weight.observe(reply)
