@@ -89,7 +89,9 @@ class WsApi:
         if socket is None or not socket.is_open:
             raise ExchangeUnreachable(endpoint.ws_method, "not connected", may_have_been_sent=False)
         with self._weight.in_flight(0, endpoint.orders):
-            reply = await self._answered(socket, endpoint.ws_method, self._authorised(socket, params))
+            is_logged_on = socket is self._logged_on
+            authorised = _typed(dict(params)) if is_logged_on else self._signed(params)
+            reply = await self._answered(socket, endpoint.ws_method, authorised)
             self._weight.observe(reply)
         return reply
 
@@ -115,9 +117,6 @@ class WsApi:
             log.warning("session_logon_failed", error=str(failed), instead="each request is signed")
         else:
             self._logged_on = socket
-
-    def _authorised(self, socket: Socket, params: Params) -> dict[str, Any]:
-        return _typed(dict(params)) if socket is self._logged_on else self._signed(params)
 
     def _signed(self, params: Params) -> dict[str, Any]:
         """Return ``params`` with key and signature over all of them, sorted, as they are (BINANCE.md 2)."""

@@ -83,7 +83,8 @@ class Link:
         self._on_live = on_live
         self._on_dead = on_dead
         self._jitter = jitter
-        self._socket: Socket | None = None
+        self.socket: Socket | None = None
+        """The socket in use; None while there is none."""
         self._old: list[tuple[float, Socket]] = []
         self._condemned = ""
         self._asked_at_s = float("-inf")
@@ -93,11 +94,6 @@ class Link:
         self._failing = False
         self.connections = 0
         self.messages_are_the_beat = terms.messages_are_the_beat
-
-    @property
-    def socket(self) -> Socket | None:
-        """The socket in use; None while there is none."""
-        return self._socket
 
     @property
     def is_live(self) -> bool:
@@ -112,14 +108,14 @@ class Link:
     @property
     def silent_s(self) -> float | None:
         """Seconds since what counts as a sign of life came; None where nothing has come."""
-        heard_at_s = self._beat_at_s(self._socket) if self._socket is not None else None
+        heard_at_s = self._beat_at_s(self.socket) if self.socket is not None else None
         return None if heard_at_s is None else self._clock.monotonic_s() - heard_at_s
 
     def condemn(self, why: str) -> None:
         """Have the connection opened anew: what it tells, or fails to tell, is wrong."""
         self._condemned = why
-        if self._socket is not None:
-            self._socket.close()
+        if self.socket is not None:
+            self.socket.close()
 
     def renew(self) -> None:
         """Have the connection replaced now: the peer is about to end it."""
@@ -163,23 +159,23 @@ class Link:
         return socket
 
     def _take(self, socket: Socket) -> None:
-        if self._socket is not None:
-            self._old.append((self._clock.monotonic_s() + LINGER_S, self._socket))
-        self._socket, self._asked_at_s = socket, float("-inf")
+        if self.socket is not None:
+            self._old.append((self._clock.monotonic_s() + LINGER_S, self.socket))
+        self.socket, self._asked_at_s = socket, float("-inf")
         self._renewal_due = False
         self.messages_are_the_beat = self._terms.messages_are_the_beat
         self.connections += 1
 
     async def _watch(self) -> str:
         silent_looks = 0
-        while self._socket is not None and not self._socket.ended.is_set():
-            await self._look_after(self._socket)
+        while self.socket is not None and not self.socket.ended.is_set():
+            await self._look_after(self.socket)
             if self._condemned:
                 return self._condemned
-            silent_looks = silent_looks + 1 if self._is_silent(self._socket) else 0
+            silent_looks = silent_looks + 1 if self._is_silent(self.socket) else 0
             if silent_looks > 1:
                 return f"silent for {self._terms.silent_s_max} s"
-            await _ended_or_later(self._socket)
+            await _ended_or_later(self.socket)
         return self._condemned or "connection lost"
 
     async def _look_after(self, socket: Socket) -> None:
@@ -220,10 +216,10 @@ class Link:
             socket.close()
 
     def _drop(self) -> None:
-        for socket in (self._socket, *(socket for _, socket in self._old)):
+        for socket in (self.socket, *(socket for _, socket in self._old)):
             if socket is not None:
                 socket.close()
-        self._socket, self._old = None, []
+        self.socket, self._old = None, []
         if self._live_since_s is not None:
             self._live_since_s = None
             self._on_dead()
