@@ -134,9 +134,9 @@ static void claim(const char *sha, const char *plan_id, const char *symbol, int 
   char number[32];
   command(3 + 13 + (is_exit ? 9 : 24)); /* as long as the engine's arguments are */
   text("EVALSHA"); text(sha); text("13");
-  key("floor:lease", ""); key("kill", ""); key("safety:disarmed", ""); key("safety:safe_mode", "");
-  key("safety:cooldown_global", ""); key("safety:cooldown_symbol:", symbol); key("exec:processed:", plan_id);
-  key("exec:lock:", symbol); key("exec:claim_sums", ""); key("exec:rate:symbol:", symbol); key("exec:rate:global", "");
+  key("exec:processed:", plan_id); key("exec:lock:", symbol); key("exec:claim_sums", ""); key("floor:lease", "");
+  key("kill", ""); key("safety:disarmed", ""); key("safety:safe_mode", ""); key("safety:cooldown_global", "");
+  key("safety:cooldown_symbol:", symbol); key("exec:rate:symbol:", symbol); key("exec:rate:global", "");
   key("exec:claims", ""); key("exec:plan:", plan_id);
   text("floor:1"); text(is_exit ? "exit" : "open"); text(plan_id);
   word(number, (size_t)snprintf(number, sizeof number, "%lld", now_ms()));

@@ -39,6 +39,7 @@ from quantum_trader.stores.connection import Database
 from quantum_trader.stores.keys import Keys
 
 LOOPS = 300
+LEASE_KEY = "quantum:engine:lease:bench"
 LEASE = "engine-1:7"
 ENTRY = {
     b"plan_id": b"bench-1",
@@ -110,7 +111,7 @@ class _Recorder:
 def _claims(count: int) -> list[tuple[Sequence[str], Sequence[str | bytes | int]]]:
     """What the claim's script is given for ``count`` plans, by the store itself."""
     recorder = _Recorder()
-    store = ClaimStore(cast("Database", recorder), Keys(), "quantum:engine:lease:bench")
+    store = ClaimStore(cast("Database", recorder), Keys(), LEASE_KEY)
     chain = Chain(GateTables().chain(), cases.terms(), "bench")
     decision = decide(cases.plan(), cases.evidence(), chain)
     for number in range(count):
@@ -177,7 +178,7 @@ def _scripts(url: str) -> tuple[float, float]:
         claim, empty = ask("SCRIPT", "LOAD", script), ask("SCRIPT", "LOAD", "return {'ok'}")
         taken: dict[bytes, list[float]] = {claim: [], empty: []}
         for keys, args in _claims(LOOPS):
-            ask("SET", keys[0], LEASE)
+            ask("SET", LEASE_KEY, LEASE)
             for sha in (claim, empty):
                 command = hiredis.pack_command(("EVALSHA", sha, str(len(keys)), *keys, *map(_bytes, args)))
                 begun = time.perf_counter_ns()

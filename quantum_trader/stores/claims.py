@@ -342,15 +342,15 @@ class ClaimStore:
     def _common_keys(self, plan_id: str, symbol: str) -> list[str]:
         keys = self._keys
         return [
+            keys.processed(plan_id),
+            keys.lock(symbol),
+            keys.claim_sums,
             self._lease_key,
             keys.kill,
             keys.disarmed,
             keys.safe_mode,
             keys.cooldown_global,
             keys.cooldown_symbol(symbol),
-            keys.processed(plan_id),
-            keys.lock(symbol),
-            keys.claim_sums,
             keys.rate_symbol(symbol),
             keys.rate_global,
             keys.claims,

@@ -17,8 +17,8 @@
 -- hold, the claims are read, and they alone decide. A caller who did not say what its readings show of
 -- them (ARGV[17]) is asked for it then.
 
-local LEASE, KILL, DISARMED, SAFE_MODE, COOLDOWN_GLOBAL, COOLDOWN_SYMBOL = 1, 2, 3, 4, 5, 6
-local STATE, LOCK, SUMS, STRINGS = 7, 8, 9, 9  -- places in KEYS; the first nine are strings
+-- places in KEYS: the first nine are strings, of which the last five stop opens; counted things follow
+local STATE, LOCK, SUMS, LEASE, KILL, DISARMED, SAFE_MODE, COOLDOWN_GLOBAL, COOLDOWN_SYMBOL = 1, 2, 3, 4, 5, 6, 7, 8, 9
 local rate_symbol, rate_global, claims, plan = KEYS[10], KEYS[11], KEYS[12], KEYS[13]
 local is_open, plan_id, symbol = ARGV[2] == 'open', ARGV[3], ARGV[9]
 
@@ -30,7 +30,7 @@ local function read(command, key, ...)
   return redis.call(command, key, ...)
 end
 
-local held = redis.call('MGET', unpack(KEYS, 1, STRINGS))
+local held = redis.call('MGET', unpack(KEYS, 1, COOLDOWN_SYMBOL))
 
 -- kill_switch
 if held[LEASE] ~= ARGV[1] then
@@ -38,20 +38,20 @@ if held[LEASE] ~= ARGV[1] then
   return {'kill_switch', 'not_leader'}
 end
 
--- MGET takes a key of a wrong type for none. It exists all the same, and so what exists is counted.
+-- MGET takes a stop of a wrong type for none. It exists all the same, and so what exists is counted.
 local of_symbol, of_all, claimed = 0, 0, 0
-local unread = redis.call('EXISTS', unpack(KEYS, 1, is_open and 12 or STRINGS))
-for index = 1, STRINGS do
-  if held[index] then unread = unread - 1 end
-end
-if unread > 0 and is_open then
-  of_symbol, of_all, claimed = read('ZCARD', rate_symbol), read('ZCARD', rate_global), read('HLEN', claims)
-  unread = unread - math.min(of_symbol, 1) - math.min(of_all, 1) - math.min(claimed, 1)
-end
-if unread > 0 then
-  for index = KILL, STRINGS do
-    if not held[index] and redis.call('EXISTS', KEYS[index]) == 1 then
-      if index < STATE then held[index] = 'unreadable' else redis.call('DEL', KEYS[index]) end  -- a stop stops
+if is_open then
+  local unread = redis.call('EXISTS', unpack(KEYS, KILL, 12))
+  for index = KILL, COOLDOWN_SYMBOL do
+    if held[index] then unread = unread - 1 end
+  end
+  if unread > 0 then
+    of_symbol, of_all, claimed = read('ZCARD', rate_symbol), read('ZCARD', rate_global), read('HLEN', claims)
+    unread = unread - math.min(of_symbol, 1) - math.min(of_all, 1) - math.min(claimed, 1)
+  end
+  if unread > 0 then
+    for index = KILL, COOLDOWN_SYMBOL do
+      if not held[index] and redis.call('EXISTS', KEYS[index]) == 1 then held[index] = 'unreadable' end
     end
   end
 end

@@ -183,7 +183,7 @@ class Checks:
         self.claims += 1
         record = orjson.loads(args[4])
         plan_id, is_open, get = args[2].decode(), args[1] == b"open", self._server.peek
-        lease, kill, *latches = (get(key) for key in keys[:6])
+        lease, kill, *latches = (get(key) for key in keys[3:9])
         plan = self.plans.get(plan_id)
         if plan is None:
             self.fail("claim_of_no_plan", f"plan {plan_id} was claimed and never submitted")
