@@ -144,13 +144,21 @@ class OrderFollower:
         return order
 
     async def _heard_soon(self, order: OrderState) -> OrderState:
-        """Return ``order`` with what a live stream tells of it, for which it has a moment."""
+        """Return ``order`` with what a live stream tells of it, for which it has a moment.
+
+        The first word may only be that the order exists.
+        """
         order = self._heard(order)
         if order.is_settled or not self._news.is_live:
             return order
+        loop = asyncio.get_running_loop()
+        due_s = loop.time() + HEAD_START_S
         with self._news.watch(order.client_order_id) as news:
-            await news.told_within(HEAD_START_S)
-        return self._heard(order)
+            while not order.is_settled and (left_s := due_s - loop.time()) > 0:
+                news.clear()
+                await news.told_within(left_s)
+                order = self._heard(order)
+        return order
 
     async def _asked_until_final(self, order: OrderState) -> OrderState:
         """Ask for ``order`` again and again, and hear what the stream tells, until it is settled."""

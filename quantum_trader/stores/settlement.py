@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec import Struct
+
 from quantum_trader.domain.trading import Leg
 from quantum_trader.stores.codec import encode
 from quantum_trader.stores.connection import Database
@@ -40,8 +42,7 @@ class MarginFailure:
     event: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(Struct, frozen=True, gc=False):
     """Everything that ends with a plan.
 
     ``epoch_known`` is the newest number of a settled open that the engine knows: where Redis has
@@ -57,7 +58,7 @@ class Settlement:
     claim: bytes = b"{}"
     filled_open: bool = False
     return_rate_token: bool = False
-    ledger: Mapping[str, str] = field(default_factory=dict)
+    ledger: Mapping[str, str] = {}
     opened_ms: int | None = None
     permit_p32: Mapping[str, Any] | None = None
     permit_p33: Mapping[str, Any] | None = None

@@ -201,6 +201,14 @@ async def test_an_order_that_the_stream_told_of_is_final_without_a_query(scene: 
     assert scene.queries == 0
 
 
+async def test_that_an_order_exists_is_not_the_word_that_is_waited_for(scene: Scene) -> None:
+    scene.news.is_live = True
+    scene.tell(NEW, 0.001)
+    scene.tell(FILLED, 0.01)
+    assert await scene.follower.until_final(REPLIED) == FILLED
+    assert scene.queries == 0
+
+
 @pytest.mark.parametrize("is_live", [False, True])
 async def test_an_order_of_which_nothing_is_told_is_asked_for(scene: Scene, is_live: bool) -> None:
     scene.news.is_live = is_live
