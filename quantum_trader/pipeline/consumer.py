@@ -253,14 +253,17 @@ class Consumer:
             for delivery in deliveries:
                 await self._accept(delivery, self.operator)
             if deliveries:
-                await self._give_head_start()
+                await self._give_head_start(has_backlog=len(deliveries) == BATCH_MAX)
             if self._clock.monotonic_s() >= sweep_s:
                 await self._accept_pending(set(), self.operator)
                 sweep_s = self._clock.monotonic_s() + SWEEP_EVERY_S
 
-    async def _give_head_start(self) -> None:
-        """Let plans claim, and send where the server answers at once, before the next read takes its time."""
-        for _ in range(HEAD_START_TURNS):
+    async def _give_head_start(self, *, has_backlog: bool) -> None:
+        """Let plans claim, and send where the server answers at once, before the next read takes its time.
+
+        Not longer than for the claims where more plans wait: exits may be among them.
+        """
+        for _ in range(1 if has_backlog else HEAD_START_TURNS):
             await self._clock.sleep(0)
 
     @property
