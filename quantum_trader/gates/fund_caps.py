@@ -59,8 +59,9 @@ class FundCaps(Gate):
         return self._judge_cooldown(case, notional, total)
 
     def _judge_cooldown(self, case: Case, notional: Decimal, total: Decimal) -> Verdict:
-        last_ms = case.evidence.get(facts.LAST_OPEN_MS)
-        if last_ms is not None and case.now_ms - last_ms < self.symbol_cooldown_s * 1000:
+        last_ms = case.evidence.get(facts.LAST_OPEN_MS)  # by the exchange's clock: may be ahead by some ms
+        cooldown_ms = self.symbol_cooldown_s * 1000
+        if cooldown_ms and last_ms is not None and case.now_ms - last_ms < cooldown_ms:
             return self.denies(
                 Reason.SYMBOL_COOLDOWN,
                 last_open_ms_ago=case.now_ms - last_ms,

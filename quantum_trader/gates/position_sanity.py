@@ -49,8 +49,9 @@ class PositionSanity(Gate):
         ledger = case.evidence.get(facts.LEDGER).get(case.intention.leg, ZERO)
         if abs(ledger - amount) > self._tolerance(case, amount):
             return self.denies(Reason.RECONCILE_HOLD, position_amt=amount, ledger_amt=ledger)
-        last_ms = case.evidence.get(facts.LAST_OPEN_MS)
-        if last_ms is not None and case.now_ms - last_ms < self.cooldown_s * 1000:
+        last_ms = case.evidence.get(facts.LAST_OPEN_MS)  # by the exchange's clock: may be ahead by some ms
+        cooldown_ms = self.cooldown_s * 1000
+        if cooldown_ms and last_ms is not None and case.now_ms - last_ms < cooldown_ms:
             return self.denies(
                 Reason.COOLDOWN_IN_FLIGHT,
                 last_open_ms_ago=case.now_ms - last_ms,

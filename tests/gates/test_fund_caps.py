@@ -87,6 +87,14 @@ def test_shorts_count_with_their_size_not_against_longs() -> None:
     assert_denied_alone(decision, "fund_caps", "total_notional_exceeded")
 
 
+@pytest.mark.parametrize("last_open_ms", [NOW_MS - 1, NOW_MS, NOW_MS + 5])
+def test_without_cooldowns_an_open_follows_at_once_also_where_the_exchange_is_some_ms_ahead(
+    last_open_ms: int,
+) -> None:
+    gates = tables(fund_caps={"symbol_cooldown_s": 0}, position_sanity={"cooldown_s": 0})
+    assert_allowed(judged(plan(), evidence(last_open_ms=last_open_ms), gates))
+
+
 def test_the_symbol_cools_down_after_an_executed_open() -> None:
     decision = judged(plan(), evidence(last_open_ms=NOW_MS - 59_999))
     assert_denied_alone(decision, "fund_caps", "symbol_cooldown")
