@@ -189,6 +189,18 @@ async def test_inc_47_the_same_chain_judges_in_every_mode(
         assert len(wire.orders) == (1 if mode == "testnet" else 0)
 
 
+async def test_sums_over_claims_that_a_former_life_left_are_made_anew(tmp_path: Path) -> None:
+    async with exchange() as (venue, url):
+        async with engine(tmp_path, venue, url) as before:
+            await before.redis.set(before.keys.claim_sums, "1 0 0\n")
+        async with engine(tmp_path, venue, url) as after:
+
+            async def are_gone() -> bool:
+                return not await after.redis.exists(after.keys.claim_sums)
+
+            await until(are_gone, 5, "the end of the former sums")
+
+
 async def test_inc_52_latches_outlive_a_restart(tmp_path: Path) -> None:
     async with exchange() as (venue, url):
         async with engine(tmp_path, venue, url) as before:
