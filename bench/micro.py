@@ -32,7 +32,7 @@ from quantum_trader.domain.trading import Leg, Side
 from quantum_trader.gates import GateTables
 from quantum_trader.pipeline.decide import Chain, decide
 from quantum_trader.pipeline.intake import read_entry
-from quantum_trader.pipeline.settle import decision_line
+from quantum_trader.pipeline.reports import Report, decision_line
 from quantum_trader.stores.claims import ClaimStore, OpenLimits, PlanRecord, StoredOrder
 from quantum_trader.stores.codec import encode
 from quantum_trader.stores.connection import Database
@@ -203,12 +203,12 @@ def _log_line_us() -> float:
     result = Result(
         "bench-1", Ended.FILLED, "filled", cases.NOW_MS, "testnet", cases.SYMBOL, "BUY", effect="OPEN"
     )
-    fields = result.as_fields("{}")  # likewise
+    report = Report(result, result.as_fields("{}"), decision, verdicts)  # likewise
     with redirect_stdout(io.StringIO()) as sink:
         log.set_up("info", "json")
 
         def act() -> None:
-            log.tell("decision", decision_line(result, fields, decision, verdicts))
+            log.tell("decision", [(cases.NOW_MS, decision_line(report))])
             sink.seek(0)
 
         return _timed(act, 20)

@@ -198,6 +198,7 @@ class App:
         if self._consuming is not None:
             await asyncio.gather(self._consuming, return_exceptions=True)
         await joined.consumer.drain(DRAIN_S)
+        joined.reports.make_all()
         await joined.streams.stop()
         if self._upkeep is not None:
             await self._upkeep.stop()

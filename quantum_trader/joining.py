@@ -26,6 +26,7 @@ from quantum_trader.pipeline.opens import OpenSender
 from quantum_trader.pipeline.plan_orders import orders_of_plan
 from quantum_trader.pipeline.reconcile import Reconciler
 from quantum_trader.pipeline.recover import Recovery, restore
+from quantum_trader.pipeline.reports import Reports
 from quantum_trader.pipeline.rotation import RotationSaga
 from quantum_trader.pipeline.rules import RulesInForce
 from quantum_trader.pipeline.runner import PlanRunner
@@ -62,6 +63,7 @@ class Joined:
     consumer: Consumer
     reconciler: Reconciler
     streams: LiveStreams
+    reports: Reports
     crew: Crew
     lease: Lease
     account: str
@@ -88,6 +90,7 @@ class Joiner:
         self._database = database
         self._exchange = exchange
         self._archive = archive
+        self._reports = Reports(archive.keep)
         self._clock = clock
         self._keys = Keys(config.redis.namespace)
 
@@ -159,6 +162,7 @@ class Joiner:
             consumer=consumer,
             reconciler=reconciler,
             streams=streams,
+            reports=self._reports,
             crew=crew_of(view, database, self._keys),
             lease=lease,
             account=account,
@@ -232,7 +236,7 @@ class Joiner:
         rotation_store: RotationStore,
     ) -> tuple[PlanRunner, Steps, Settler]:
         config, rules, clock, exchange = self._config, self._rules, self._clock, self._exchange
-        settler = Settler(settlements, rooms, rules, self._keys, clock, self._archive.keep)
+        settler = Settler(settlements, rooms, rules, self._keys, clock, self._reports)
         claims = ClaimStep(claim_store, rooms, rules)
         patience = Patience(config.exchange.recv_window_ms, float(config.exchange.not_placed_lag_s))
         reads = exchange.reserved_account

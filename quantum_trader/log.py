@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO, cast
 
@@ -27,6 +28,7 @@ _SHARED: tuple[Any, ...] = (structlog.stdlib.add_log_level, _stamp, structlog.pr
 _sinks: list[LogSink] = []  # the one in use; none before set_up
 _direct: list[LogSink] = []  # where JSON lines go; empty while lines are made for people
 _renderers: list[Any] = []  # how lines are made now
+_newest_second: list[Any] = [-1, ""]  # that a line was made in, s since the epoch, and as text
 
 
 def hide(secrets: Iterable[str]) -> None:
@@ -127,14 +129,27 @@ def aside() -> Iterator[None]:
         structlog.reset_defaults()
 
 
-def tell(event: str, fields: Mapping[str, Any]) -> None:
-    """Write ``logger.info(event, **fields)`` by the shortest way: for the line that every plan has."""
+def tell(event: str, moments: Sequence[tuple[int, Mapping[str, Any]]]) -> None:
+    """Write ``logger.info(event, **fields)`` for each (ms since the epoch, fields), by the shortest way.
+
+    For the line that every plan has; ``fields`` are never empty.
+    """
     if not _direct:
-        structlog.get_logger().info(event, **fields)
+        for _, fields in moments:
+            structlog.get_logger().info(event, **fields)
     elif _threshold[0] <= logging.INFO:
-        line = encode_text({**_stamp(None, "info", {}), "level": "info", "event": event, **fields})
-        _direct[0].write(_redact(None, "info", line) + "\n")
+        lines = [_info_line(event, at_ms, fields) for at_ms, fields in moments]
+        _direct[0].write("".join(lines))
         _direct[0].flush()
+
+
+def _info_line(event: str, at_ms: int, fields: Mapping[str, Any]) -> str:
+    second_s, ms = divmod(at_ms, 1000)
+    if second_s != _newest_second[0]:
+        _newest_second[:] = second_s, datetime.fromtimestamp(second_s, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    rest = encode_text(fields)[1:]
+    line = f'{{"ts":"{_newest_second[1]}.{ms:03}000Z","level":"info","event":"{event}",{rest}\n'
+    return _redact(None, "info", line)
 
 
 def _drop_below_level(_: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -93,7 +93,7 @@ class LogSink:
                 self._lines_lost = 0
             self._stdout().write(text)
         except (OSError, ValueError):  # ValueError: it was closed
-            self._lines_lost += 1
+            self._lines_lost += text.count("\n")
 
 
 def _opened(path: Path) -> BinaryIO:

@@ -25,7 +25,7 @@ def stdout_alone_afterwards() -> Iterator[None]:
 def say_three_lines() -> None:
     structlog.get_logger().info("by structlog", number=1)
     logging.getLogger("other.library").warning("by a library")
-    log.tell("by the short way", {"plan_id": "p"})
+    log.tell("by the short way", [(0, {"plan_id": "p"})])
 
 
 @pytest.mark.parametrize("line_format", ["json", "console"])
@@ -58,7 +58,7 @@ def test_after_a_rotation_lines_go_to_the_new_file(tmp_path: Path) -> None:
     say_three_lines()
     rotated = path.rename(tmp_path / "log.jsonl.1")
     log.reopen_file()
-    log.tell("afterwards", {})
+    log.tell("afterwards", [(0, {"plan_id": "q"})])
     assert len(rotated.read_text(encoding="utf-8").splitlines()) == 3
     assert [decode(line)["event"] for line in path.read_text(encoding="utf-8").splitlines()] == ["afterwards"]
 
@@ -69,7 +69,7 @@ def test_a_rotation_into_nowhere_changes_nothing(tmp_path: Path, capsys: pytest.
     log.set_up("info", "json", str(folder / "log.jsonl"))
     moved = folder.rename(tmp_path / "moved")
     log.reopen_file()
-    log.tell("afterwards", {})
+    log.tell("afterwards", [(0, {"plan_id": "q"})])
     assert "log_file_not_reopened" in capsys.readouterr().out
     assert "afterwards" in (moved / "log.jsonl").read_text(encoding="utf-8")
 
@@ -98,7 +98,7 @@ def test_a_stdout_that_takes_nothing_costs_its_lines_and_says_how_many(
     with monkeypatch.context() as broken:
         broken.setattr("sys.stdout", gone)
         say_three_lines()
-    log.tell("afterwards", {})
+    log.tell("afterwards", [(0, {"plan_id": "q"})])
     said = capsys.readouterr().out.splitlines()
     assert len(said) == 2
     assert "log_lines_lost" in said[0]

@@ -6,7 +6,6 @@ the same breath, so that the next decision sees fill, ledger and released claims
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
@@ -15,19 +14,17 @@ from orjson import Fragment
 from quantum_trader.domain.clock import Clock
 from quantum_trader.domain.decision import Decision
 from quantum_trader.domain.exposure import ClaimedExposure
-from quantum_trader.domain.intention import Effect
 from quantum_trader.domain.order import OrderState
 from quantum_trader.domain.plan import Plan
-from quantum_trader.domain.reasons import Reason
 from quantum_trader.domain.result import Result, plain
 from quantum_trader.domain.trading import Leg
-from quantum_trader.log import tell
 from quantum_trader.pipeline.claim import Grant
 from quantum_trader.pipeline.consequences import consequences
 from quantum_trader.pipeline.evidence import Rooms
 from quantum_trader.pipeline.fate import Fate
 from quantum_trader.pipeline.intake import Refused
 from quantum_trader.pipeline.lanes import SymbolLanes
+from quantum_trader.pipeline.reports import Report, Reports
 from quantum_trader.pipeline.results import Ending, permit_p32, permit_p33, result_of, result_of_refused
 from quantum_trader.pipeline.rules import RulesInForce
 from quantum_trader.positions.ledger import LedgerEntry
@@ -48,8 +45,6 @@ from quantum_trader.stores.settlement import (
 RETRY_PAUSE_S = 0.5
 TERMINAL = "terminal"
 NOT_LEADER = "not_leader"
-_INSUFFICIENT_MARGIN = Reason.INSUFFICIENT_MARGIN.value  # .value takes two calls each time
-_SYMBOL_IN_FLIGHT = Reason.SYMBOL_IN_FLIGHT.value
 
 log = structlog.get_logger()
 
@@ -64,14 +59,14 @@ class Settler:
         rules: RulesInForce,
         keys: Keys,
         clock: Clock,
-        archive: Callable[[Result, Mapping[str, str]], None],
+        reports: Reports,
     ) -> None:
         self._store = store
         self._rooms = rooms
         self._rules = rules
         self._keys = keys
         self._clock = clock
-        self._archive = archive
+        self._reports = reports
         self._turns = SymbolLanes()
 
     async def refuse(self, refused: Refused, stream_id: str) -> NotSettled | None:
@@ -297,8 +292,7 @@ class Settler:
     ) -> NotSettled | None:
         if isinstance(outcome, NotSettled):
             return outcome
-        self._archive(result, settlement.result)
-        tell("decision", decision_line(result, settlement.result, decision, settlement.verdicts))
+        self._reports.add(Report(result, settlement.result, decision, settlement.verdicts))
         failure = settlement.margin_failure
         if outcome.set_safe_mode and failure is not None:
             log.warning(
@@ -321,53 +315,3 @@ def _sized_by(order: StoredOrder) -> dict[str, SizedBy]:
 
 def _floor_of(outcome: Settled | NotSettled) -> str:
     return outcome.floor if isinstance(outcome, Settled) else ""
-
-
-def decision_line(
-    result: Result, fields: Mapping[str, str], decision: Decision | None, verdicts: bytes
-) -> dict[str, Any]:
-    """Return the one log line of a plan: its end, every verdict (JSON), the events that it stands for.
-
-    ``fields`` are the result's, as they were written to the stream.
-    """
-    return {
-        "plan_id": fields["plan_id"],
-        "symbol": fields["symbol"],
-        "side": fields["side"],
-        "effect": fields["effect"],
-        "decision": fields["decision"],
-        "executed": result.executed,
-        "gate": fields["gate"],
-        "reason": fields["reason"],
-        "error": fields["error"],
-        "qty": fields["qty"],
-        "filled_qty": fields["filled_qty"],
-        "avg_price": fields["avg_price"],
-        "order_id": fields["order_id"],
-        "client_order_id": fields["client_order_id"],
-        "mode": fields["mode"],
-        "events": _events(result, decision),
-        "verdicts": Fragment(verdicts),
-    }
-
-
-def _events(result: Result, decision: Decision | None) -> list[str]:
-    """Name the documented events that this line stands for (SPEC 13)."""
-    names: list[str] = []
-    if decision is not None:
-        if result.effect in (Effect.OPEN, Effect.ADD):
-            names.append("margin_check")
-        if _INSUFFICIENT_MARGIN in [verdict.code for verdict in decision.verdicts]:
-            names.append("insufficient_margin")
-    if result.effect == Effect.OPEN:
-        names.append("regime")
-    if result.gate == "idempotency":
-        names.append("idempotency_skip")
-    if result.reason == _SYMBOL_IN_FLIGHT:
-        names.append("lock_skip")
-    if result.gate == "rate_limit":
-        names.append("rate_limit_skip")
-    if result.executed:
-        names.append("order_filled")
-    names.append("result_written")
-    return names

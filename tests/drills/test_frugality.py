@@ -11,11 +11,11 @@ from typing import Any
 import orjson
 import pytest
 from support import cases
-from support.house import House
+from support.house import House, until
 
 from quantum_trader.domain.plan import Plan
 from quantum_trader.gates import GateTables
-from quantum_trader.pipeline import settle
+from quantum_trader.pipeline import reports
 from quantum_trader.pipeline.decide import Chain, decide
 from quantum_trader.pipeline.intake import read_entry
 from quantum_trader.stores.connection import Database
@@ -65,19 +65,24 @@ def test_a_plan_is_read_and_decided_in_few_calls() -> None:
 
 async def test_what_a_plan_writes_is_bounded(running: House, monkeypatch: pytest.MonkeyPatch) -> None:
     written: dict[str, int] = {}
-    run, tell = Database.run, settle.tell
+    run, tell = Database.run, reports.tell
 
     async def measured_run(self: Database, script: str, keys: Any, args: Any) -> list[bytes]:
         written[script] = sum(len(str(word)) for word in (*keys, *args))
         return await run(self, script, keys, args)
 
-    def measured_tell(event: str, fields: Any) -> None:
-        written[event] = len(orjson.dumps(fields))
-        tell(event, fields)
+    def measured_tell(event: str, moments: Any) -> None:
+        written[event] = max(len(orjson.dumps(fields)) for _, fields in moments)
+        tell(event, moments)
 
     monkeypatch.setattr(Database, "run", measured_run)
-    monkeypatch.setattr(settle, "tell", measured_tell)
+    monkeypatch.setattr(reports, "tell", measured_tell)
     assert (await running.open())["decision"] == "FILLED"
+
+    async def line() -> int | None:
+        return written.get("decision")
+
+    await until(line, 5, "the line of the plan")
     assert 0 < written["claim"] <= CLAIM_BYTES_MAX
     assert 0 < written["settle"] <= SETTLEMENT_BYTES_MAX
     assert 0 < written["decision"] <= LINE_BYTES_MAX

@@ -15,6 +15,7 @@ from quantum_trader.domain.result import Ended
 from quantum_trader.domain.trading import Side
 from quantum_trader.pipeline.claim import Grant
 from quantum_trader.pipeline.fate import Fate
+from quantum_trader.pipeline.reports import Reports
 from quantum_trader.pipeline.results import Ending
 from quantum_trader.pipeline.settle import Settler
 from quantum_trader.positions.claim_book import ClaimBook
@@ -71,7 +72,7 @@ def settler(store: SlowStore) -> tuple[Settler, Any]:
     )
     rules = SimpleNamespace(mode="testnet", config_hash="config-1")
     clock = SimpleNamespace(now_ms=lambda: NOW_MS, sleep=lambda _: asyncio.sleep(0))
-    return Settler(store, rooms, rules, Keys(), clock, lambda *_: None), rooms  # type: ignore[arg-type]
+    return Settler(store, rooms, rules, Keys(), clock, Reports(lambda *_: None)), rooms  # type: ignore[arg-type]
 
 
 def sold(number: int, quantity: int) -> tuple[Grant, Any, Ending]:
