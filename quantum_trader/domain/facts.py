@@ -67,8 +67,7 @@ class Regime:
     candles: int
 
 
-@dataclass(frozen=True, slots=True)
-class Holding:
+class Holding(Struct, frozen=True, gc=False):
     """What the ledger knows of a live position: since when (ms), with which confidence, whether ours."""
 
     opened_at_ms: int

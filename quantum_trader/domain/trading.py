@@ -9,6 +9,8 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from msgspec import Struct
+
 from quantum_trader.domain.once import once
 
 ZERO = Decimal(0)
@@ -59,8 +61,7 @@ def legs_of(symbol: str) -> tuple[Leg, Leg, Leg]:
     return Leg(symbol), Leg(symbol, PositionSide.LONG), Leg(symbol, PositionSide.SHORT)
 
 
-@dataclass(frozen=True)
-class Position:
+class Position(Struct, frozen=True, dict=True):
     """One live position as the exchange reports it.
 
     ``amount`` is signed in base asset (short < 0, in hedge mode too); prices in quote asset.

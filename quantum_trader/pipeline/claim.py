@@ -6,12 +6,12 @@ The only caller of ``Claimed.granted`` in the tree: nothing opens a position tha
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import structlog
 from msgspec import Struct
+from msgspec.structs import replace
 
 from quantum_trader.domain import facts
 from quantum_trader.domain.decision import Decision
@@ -118,7 +118,7 @@ class ClaimStep:
         finally:
             self._rooms.book.end_claim(oldest_epoch)
         if refusal is not None:
-            return replace(refusal, compared=_compared(limits, refusal))
+            return Refusal(refusal.gate, refusal.reason, _compared(limits, refusal))
         self._rooms.book.add(exposure, decision.decided_at_ms)
         return Grant(record, decision, self._proof(record), reads_answered)
 

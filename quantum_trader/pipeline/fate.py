@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from quantum_trader.domain.order import OrderState, OrderStatus
 from quantum_trader.domain.reasons import Reason
@@ -13,8 +15,7 @@ from quantum_trader.domain.result import Ended
 from quantum_trader.domain.trading import ZERO
 
 
-@dataclass(frozen=True, slots=True)
-class Fate:
+class Fate(Struct, frozen=True, gc=False):
     """How a claimed plan ended.
 
     ``orders`` are the accepted ones, oldest first; ``attempts`` tells every send for the trace.
@@ -26,7 +27,7 @@ class Fate:
     gate: str = ""
     error: str = ""
     orders: tuple[OrderState, ...] = ()
-    attempts: list[dict[str, Any]] = field(default_factory=list)
+    attempts: list[dict[str, Any]] = []
     bytes_sent: bool = True
     rejected_code: int = 0
 
@@ -38,6 +39,9 @@ class Fate:
     @property
     def avg_price(self) -> Decimal | None:
         """Average price over all fills, weighted by quantity; None without a fill."""
+        if len(self.orders) == 1:  # nearly always, and exact
+            only = self.orders[0]
+            return only.avg_price if only.executed_quantity > 0 else None
         priced = [
             order for order in self.orders if order.avg_price is not None and order.executed_quantity > 0
         ]
@@ -55,7 +59,7 @@ class Fate:
 
 def filled_quantity(orders: Sequence[OrderState]) -> Decimal:
     """Return Σ executed quantity of ``orders``, in base asset."""
-    return sum((order.executed_quantity for order in orders), ZERO)
+    return sum([order.executed_quantity for order in orders], ZERO)
 
 
 def fate_of_order(order: OrderState, attempts: list[dict[str, Any]]) -> Fate:

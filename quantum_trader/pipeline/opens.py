@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from quantum_trader.domain.order import Accepted, NotSent, OrderState, Outcome, Rejected, Unknown
 from quantum_trader.domain.reasons import Reason
@@ -112,7 +113,8 @@ class OpenSender:
 
 
 def _given_up(outcome: Rejected, why: str) -> Rejected:
-    return replace(outcome, message=f"{outcome.message} Not sent again: {why}")
+    told = f"{outcome.message} Not sent again: {why}"
+    return Rejected(outcome.code, told, outcome.http_status)
 
 
 def _leverage_not_set(error: str) -> Fate:

@@ -7,11 +7,11 @@ decided about it: an open is only asked for; an exit goes on to its effect, up t
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from decimal import Decimal
 from itertools import count
 
 import structlog
+from msgspec.structs import replace
 
 from quantum_trader.domain.clock import Clock
 from quantum_trader.domain.decision import Decision

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from decimal import Decimal
 from functools import partial
 
 import structlog
+from msgspec.structs import replace
 
 from quantum_trader.domain.case import Case
 from quantum_trader.domain.clock import Clock

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from quantum_trader.domain.facts import Holding
 from quantum_trader.domain.order import OrderState
@@ -21,8 +23,7 @@ DIGITS_MAX = 30
 COUNTED_MAX = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerEntry:
+class LedgerEntry(Struct, frozen=True, gc=False):
     """``quantum:position:ledger:<leg>``; amount signed in base asset, price in quote asset, times in ms."""
 
     position_amt: Decimal = ZERO

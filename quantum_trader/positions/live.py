@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from types import MappingProxyType
 
 import structlog
+from msgspec import Struct
+from msgspec.structs import replace
 
 from quantum_trader.concurrency import SharedRead
 from quantum_trader.domain.clock import Clock
@@ -31,8 +33,7 @@ FILLS_KEPT = 32  # a leg: as many as may come between the sizing of an order and
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class SizedBy:
+class SizedBy(Struct, frozen=True, gc=False):
     """The signed amount (base asset) that an order was sized by, and since when it stood (exchange's ms)."""
 
     amount: Decimal
@@ -373,16 +374,14 @@ class LiveAccount:
             self.leverages, self._leverage_doubts_settled = leverages, doubts
 
 
-@dataclass(frozen=True, slots=True)
-class _Filled:
+class _Filled(Struct, frozen=True, gc=False):
     """When the newest fill of ours was made (exchange's ms), and how long it is believed against a read."""
 
     at_ms: int
     believed_until_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class _AwaitedEpoch:
+class _AwaitedEpoch(Struct, frozen=True, gc=False):
     """The newest epoch of opens that a reading may lack, and since when that is waited for."""
 
     epoch: int

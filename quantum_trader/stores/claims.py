@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import structlog
+from msgspec import Struct
 from redis.exceptions import OutOfMemoryError, ResponseError
 
 from quantum_trader.domain.exposure import ClaimedExposure
@@ -29,8 +30,7 @@ class WentOnElsewhere(RedisError):
     """What the caller knows of a plan is outdated: it has to be looked up, as after a lost reply."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoredOrder:
+class StoredOrder(Struct, frozen=True, gc=False):
     """The exact order that a claimed plan may have sent; quantity in base asset.
 
     ``position_amt`` is the leg's signed amount as last read before it, which it had since ``position_ms`` by
@@ -47,8 +47,7 @@ class StoredOrder:
     position_ms: int | None = None
 
 
-@dataclass(frozen=True)
-class PlanRecord:
+class PlanRecord(Struct, frozen=True, dict=True):
     """``quantum:exec:plan:<plan_id>``: what recovery needs to finish a plan that it never saw.
 
     ``fields`` are the plan's own; ``asked`` is the whole quantity (base asset) that was allowed, of
@@ -67,8 +66,8 @@ class PlanRecord:
     token: int
     config_hash: str
     decided_at_ms: int
-    verdicts: list[Any] = field(default_factory=list)
-    settled_orders: list[Any] = field(default_factory=list)
+    verdicts: list[Any] = []
+    settled_orders: list[Any] = []
 
     def as_json(self) -> bytes:
         """Return the record as it is stored."""
@@ -136,8 +135,7 @@ class PlanRecord:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class OpenLimits:
+class OpenLimits(Struct, frozen=True, gc=False):
     """What an open may not exceed at the moment of its claim; None where the gate does not enforce.
 
     ``seen`` gives the notional (USDT) of live legs on symbols with claims, so that the script

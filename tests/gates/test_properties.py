@@ -5,7 +5,6 @@ from typing import Any
 
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from msgspec.structs import replace
 from support.cases import (
     MARK,
     NOW_MS,
@@ -23,6 +22,7 @@ from support.cases import (
     tables,
     without,
 )
+from support.values import replace
 
 from quantum_trader.domain.evidence import Evidence, Fact
 from quantum_trader.domain.facts import BscHealth, Latches, PlanHistory, Policy, RateCounts, Regime

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 from support.cases import NOW_MS, position, positions
+from support.values import replace
 
 from quantum_trader.domain.order import AccountTrade, OrderState
 from quantum_trader.domain.trading import Leg, Positions, Side

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 from support.cases import NOW_MS, evidence, judged, leg, number, plan
+from support.values import replace
 
 from quantum_trader.domain.order import OrderState, OrderStatus
 from quantum_trader.domain.plan import Plan

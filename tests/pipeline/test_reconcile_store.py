@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from support.cases import NOW_MS, SYMBOL, leg, position, positions
+from support.values import replace
 
 from quantum_trader.domain.evidence import Reading
 from quantum_trader.domain.trading import Leg

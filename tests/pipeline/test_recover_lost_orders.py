@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from support.cases import NOW_MS, leg
 
 from quantum_trader.domain.order import AccountTrade, OrderState, OrderStatus, client_order_id, number_of

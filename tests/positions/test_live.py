@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 from support.cases import NOW_MS, SYMBOL, leg, position, positions
+from support.values import replace
 
 from quantum_trader.domain.order import OrderState, OrderStatus
 from quantum_trader.domain.trading import Account, Positions, Side

@@ -3,10 +3,10 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from support.cases import NOW_MS, exposure, leg, number
 from support.claims import LEASE, LEASE_KEY, LOCK_TTL_MS, Claims, record, settlement, words
 
