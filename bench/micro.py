@@ -33,8 +33,8 @@ from quantum_trader.gates import GateTables
 from quantum_trader.pipeline.decide import Chain, decide
 from quantum_trader.pipeline.intake import read_entry
 from quantum_trader.pipeline.reports import Report, decision_line
+from quantum_trader.pipeline.results import verdicts_json
 from quantum_trader.stores.claims import ClaimStore, OpenLimits, PlanRecord, StoredOrder
-from quantum_trader.stores.codec import encode
 from quantum_trader.stores.connection import Database
 from quantum_trader.stores.keys import Keys
 
@@ -92,7 +92,7 @@ def _decide() -> Callable[[], object]:
         plan = read_entry(stream_id, ENTRY)
         decision = decide(cast("Any", plan), evidence, chain)
         assert decision.allowed, decision.reason
-        return encode([verdict.as_record() for verdict in decision.verdicts])
+        return verdicts_json(decision)
 
     return act
 
@@ -129,7 +129,7 @@ def _claims(count: int) -> list[tuple[Sequence[str], Sequence[str | bytes | int]
             token=7,
             config_hash="bench",
             decided_at_ms=cases.NOW_MS,
-            verdicts=[verdict.as_record() for verdict in decision.verdicts],
+            verdicts=verdicts_json(decision),
         )
         limits = OpenLimits(
             exposure=ClaimedExposure(plan_id, Leg(symbol), Decimal(100), Decimal(0), Decimal(10)),
@@ -199,7 +199,7 @@ def _log_line_us() -> float:
     """The engine's one line of a plan, through its own set-up, to a file that is no file."""
     chain = Chain(GateTables().chain(), cases.terms(), "bench")
     decision = decide(cases.plan(), cases.evidence(), chain)
-    verdicts = encode([verdict.as_record() for verdict in decision.verdicts])  # the trace's, made in any case
+    verdicts = verdicts_json(decision)  # the trace's, made in any case
     result = Result(
         "bench-1", Ended.FILLED, "filled", cases.NOW_MS, "testnet", cases.SYMBOL, "BUY", effect="OPEN"
     )

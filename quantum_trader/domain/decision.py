@@ -11,7 +11,6 @@ from msgspec.structs import replace
 
 from quantum_trader.domain.exposure import ClaimedExposure
 from quantum_trader.domain.intention import Intention
-from quantum_trader.domain.once import once
 from quantum_trader.domain.plan import Plan
 from quantum_trader.domain.trading import Leg
 from quantum_trader.domain.verdict import Mode, Ruling, Verdict, objection
@@ -24,7 +23,8 @@ class Decision(Struct, frozen=True, dict=True):
     ``gate`` and ``reason`` of the first denial in chain order, or of the first gate that could not
     judge where none denied. ``exposure`` is what an open would
     claim; None for an exit. ``rotation`` names the position whose close would let the plan pass
-    every gate, where the only thing in its way is a full house (SPEC 6.6).
+    every gate, where the only thing in its way is a full house (SPEC 6.6). What is worked out of it
+    once may be kept in its ``__dict__``.
     """
 
     plan: Plan
@@ -37,11 +37,6 @@ class Decision(Struct, frozen=True, dict=True):
     gate: str = ""
     reason: str = ""
     rotation: Leg | None = None
-
-    @once
-    def records(self) -> list[dict[str, Any]]:
-        """The verdicts as they stand in the stored plan and in the result's trace."""
-        return [verdict.as_record() for verdict in self.verdicts]
 
     @property
     def allowed(self) -> bool:

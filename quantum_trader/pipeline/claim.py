@@ -23,6 +23,7 @@ from quantum_trader.domain.reasons import Reason
 from quantum_trader.domain.verdict import Mode
 from quantum_trader.gates import GateTables
 from quantum_trader.pipeline.evidence import Rooms
+from quantum_trader.pipeline.results import verdicts_json
 from quantum_trader.pipeline.rules import RulesInForce
 from quantum_trader.stores.claims import (
     SEEN_NEEDED,
@@ -215,7 +216,7 @@ class ClaimStep:
             token=self._rooms.lease.token,
             config_hash=decision.config_hash,
             decided_at_ms=decision.decided_at_ms,
-            verdicts=decision.records,
+            verdicts=verdicts_json(decision),
         )
 
     def _first_number(self, plan_id: str) -> int:

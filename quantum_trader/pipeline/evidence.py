@@ -119,9 +119,10 @@ async def refresh_stale(rooms: Rooms, terms: Terms, symbol: str) -> list[str]:
     its age speaks for itself.
     """
     stale: list[Callable[[], Awaitable[None]]] = []
-    if not _sees_positions(rooms, terms):
+    now_ms = rooms.clock.now_ms()
+    if not _sees_positions(rooms, terms, now_ms):
         stale.append(rooms.account.refresh_positions)
-    if not _sees_mark(rooms, terms, symbol):
+    if not _sees_mark(rooms, terms, symbol, now_ms):
         stale.append(rooms.market.refresh_marks)
     failures: list[str] = []
     for refresh in stale:
@@ -134,15 +135,16 @@ async def refresh_stale(rooms: Rooms, terms: Terms, symbol: str) -> list[str]:
 
 def sees_all(rooms: Rooms, terms: Terms, symbol: str) -> bool:
     """Whether nothing is too old to judge a plan of ``symbol`` by."""
-    return _sees_positions(rooms, terms) and _sees_mark(rooms, terms, symbol)
+    now_ms = rooms.clock.now_ms()
+    return _sees_positions(rooms, terms, now_ms) and _sees_mark(rooms, terms, symbol, now_ms)
 
 
-def _sees_positions(rooms: Rooms, terms: Terms) -> bool:
-    return is_fresh(rooms.account.trusted_positions, rooms.clock.now_ms(), terms.position_age_ms_max)
+def _sees_positions(rooms: Rooms, terms: Terms, now_ms: int) -> bool:
+    return is_fresh(rooms.account.trusted_positions, now_ms, terms.position_age_ms_max)
 
 
-def _sees_mark(rooms: Rooms, terms: Terms, symbol: str) -> bool:
-    return is_fresh(rooms.market.mark_or_absence_of(symbol), rooms.clock.now_ms(), terms.mark_age_ms_max)
+def _sees_mark(rooms: Rooms, terms: Terms, symbol: str, now_ms: int) -> bool:
+    return is_fresh(rooms.market.mark_or_absence_of(symbol), now_ms, terms.mark_age_ms_max)
 
 
 async def read_rules_anew(rooms: Rooms) -> bool:
@@ -157,4 +159,4 @@ async def read_rules_anew(rooms: Rooms) -> bool:
 
 def is_fresh(reading: Reading[Any] | None, now_ms: int, age_ms_max: int) -> bool:
     """Whether there is a reading, and one that may be judged by."""
-    return reading is not None and reading.age_ms(now_ms) <= age_ms_max
+    return reading is not None and abs(now_ms - reading.read_at_ms) <= age_ms_max

@@ -197,10 +197,12 @@ class _Optional:
 def _decode(raw: Mapping[bytes, bytes]) -> tuple[dict[str, str], list[str]]:
     """Return the fields as text, and the names of those that are no text of ordinary length."""
     if len(raw) <= FIELDS_MAX and max(map(len, raw), default=0) <= NAME_LENGTH_MAX:
-        with suppress(UnicodeDecodeError):
+        try:
             fields = {key.decode(): value.decode() for key, value in raw.items()}
-            if max(map(len, fields.values()), default=0) <= VALUE_LENGTH_MAX:
-                return fields, []
+        except UnicodeDecodeError:
+            return _decode_one_by_one(raw)
+        if max(map(len, fields.values()), default=0) <= VALUE_LENGTH_MAX:
+            return fields, []
     return _decode_one_by_one(raw)
 
 

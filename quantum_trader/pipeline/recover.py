@@ -31,6 +31,7 @@ from quantum_trader.pipeline.rules import RulesInForce
 from quantum_trader.pipeline.runner import PlanRunner
 from quantum_trader.positions.live import READS_LAG_S
 from quantum_trader.stores.claims import ClaimStore, PlanRecord
+from quantum_trader.stores.codec import decode
 from quantum_trader.stores.mirror import Mirror
 from quantum_trader.stores.operator_state import OperatorState
 
@@ -187,7 +188,7 @@ def _decision_of(plan: Plan, record: PlanRecord) -> Decision:
     return Decision(
         plan=plan,
         intention=intention,
-        verdicts=tuple(Verdict.from_record(verdict) for verdict in record.verdicts),
+        verdicts=tuple(Verdict.from_record(verdict) for verdict in decode(record.verdicts)),
         decided_at_ms=record.decided_at_ms,
         config_hash=record.config_hash,
         quantity=record.asked,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from msgspec import Struct
+from orjson import Fragment
 
 from quantum_trader import __version__
 from quantum_trader.domain.decision import Decision
@@ -17,6 +18,7 @@ from quantum_trader.domain.verdict import Verdict, objection
 from quantum_trader.pipeline.fate import Fate
 from quantum_trader.pipeline.intake import Refused, readable_quantity, readable_reduce_only
 from quantum_trader.stores.claims import Refusal
+from quantum_trader.stores.codec import encode
 
 GOVERNOR_GATES = frozenset({"kill_score", "rate_limit", "margin_guard", "fund_caps", "active_slots"})
 POSITION_GATE = "position_sanity"
@@ -124,13 +126,22 @@ def _trace(plan: Plan, ending: Ending, config_hash: str) -> dict[str, Any]:
         "plan": plan.carried or {},
         "notes": notes,
         "malformed": list(plan.malformed),
-        "verdicts": decision.records if decision is not None else [],
+        "verdicts": Fragment(verdicts_json(decision)) if decision is not None else [],
         "orders": fate.attempts if fate is not None else [],
         "decided_at": decision.decided_at_ms if decision is not None else None,
         "timings_ms": {"stream": plan.stream_ms, **ending.timings_ms},
         "config_hash": decision.config_hash if decision is not None else config_hash,
         "version": __version__,
     }
+
+
+def verdicts_json(decision: Decision) -> bytes:
+    """Return every verdict as it stands in the stored plan, the result's trace and the log; made once."""
+    kept: bytes | None = decision.__dict__.get("_verdicts_json")
+    if kept is None:
+        kept = encode([verdict.as_record() for verdict in decision.verdicts])
+        decision.__dict__["_verdicts_json"] = kept
+    return kept
 
 
 def permit_p32(decision: Decision, now_ms: int) -> dict[str, Any]:

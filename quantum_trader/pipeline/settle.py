@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 import structlog
-from orjson import Fragment
 
 from quantum_trader.domain.clock import Clock
 from quantum_trader.domain.decision import Decision
@@ -25,12 +24,19 @@ from quantum_trader.pipeline.fate import Fate
 from quantum_trader.pipeline.intake import Refused
 from quantum_trader.pipeline.lanes import SymbolLanes
 from quantum_trader.pipeline.reports import Report, Reports
-from quantum_trader.pipeline.results import Ending, permit_p32, permit_p33, result_of, result_of_refused
+from quantum_trader.pipeline.results import (
+    Ending,
+    permit_p32,
+    permit_p33,
+    result_of,
+    result_of_refused,
+    verdicts_json,
+)
 from quantum_trader.pipeline.rules import RulesInForce
 from quantum_trader.positions.ledger import LedgerEntry
 from quantum_trader.positions.live import SizedBy
 from quantum_trader.stores.claims import StoredOrder, claim_json
-from quantum_trader.stores.codec import encode, encode_text
+from quantum_trader.stores.codec import encode_text
 from quantum_trader.stores.connection import RedisError
 from quantum_trader.stores.keys import Keys
 from quantum_trader.stores.settlement import (
@@ -157,17 +163,13 @@ class Settler:
         seen = self._rooms.book.seen_everywhere(
             self._rooms.account.positions_epoch, self._rooms.account.account_epoch
         )
-        verdicts, trace = encode(result.trace.get("verdicts", [])), dict(result.trace)
-        if "verdicts" in trace:
-            trace["verdicts"] = Fragment(verdicts)
         return Settlement(
             plan_id=result.plan_id,
             stream_id=stream_id,
             content_hash=content_hash,
             expected_state=state,
             leg=leg,
-            result=result.as_fields(encode_text(trace)),
-            verdicts=verdicts,
+            result=result.as_fields(encode_text(result.trace)),
             seen_claims=tuple(seen),
             epoch_known=self._rooms.account.positions_epoch,
             **rest,
@@ -180,6 +182,7 @@ class Settler:
         now_ms = self._clock.now_ms()
         ledger_amt = plain(self._rooms.ledger[decision.intention.leg].position_amt)
         return {
+            "verdicts": verdicts_json(decision),
             "permit_p32": permit_p32(decision, now_ms),
             "permit_p33": permit_p33(decision, ledger_amt, now_ms),
         }

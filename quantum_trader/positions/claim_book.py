@@ -157,6 +157,7 @@ class _SettledClaims:
         self._claims: list[ClaimedExposure] = []
         self._epochs: list[int] = []
         self._margin_through_usdt: list[Decimal] = []
+        self._margin_forgotten_usdt = ZERO  # of the claims before the first: the sum goes on from there
 
     def add(self, claim: ClaimedExposure) -> None:
         """Add a claim; settlements may come back in another order than they were written in."""
@@ -179,22 +180,30 @@ class _SettledClaims:
         if not self._claims:
             return ZERO
         known = bisect_right(self._epochs, epoch)
-        return self._margin_through_usdt[-1] - (self._margin_through_usdt[known - 1] if known else ZERO)
+        before = self._margin_through_usdt[known - 1] if known else self._margin_forgotten_usdt
+        return self._margin_through_usdt[-1] - before
 
     def forget(self, plan_ids: set[str]) -> None:
         if plan_ids.isdisjoint(self.by_plan):
             return
         for plan_id in plan_ids:
             self.by_plan.pop(plan_id, None)
-        self._order([claim for claim in self._claims if claim.plan_id not in plan_ids])
+        count = len(self._claims) - len(self.by_plan)
+        oldest = [claim.plan_id for claim in self._claims[:count]]
+        if len(oldest) < len(self._claims) and plan_ids.issuperset(oldest):  # as it is in a burst
+            self._margin_forgotten_usdt = self._margin_through_usdt[count - 1]
+            del self._claims[:count], self._epochs[:count], self._margin_through_usdt[:count]
+        else:
+            self._order([claim for claim in self._claims if claim.plan_id not in plan_ids])
 
     def _order(self, claims: list[ClaimedExposure]) -> None:
         self._claims, self._epochs, self._margin_through_usdt = [], [], []
+        self._margin_forgotten_usdt = ZERO
         for claim in sorted(claims, key=lambda one: one.settled_epoch or 0):
             self._claims.append(claim)
             self._sum_up(claim)
 
     def _sum_up(self, claim: ClaimedExposure) -> None:
-        before = self._margin_through_usdt[-1] if self._margin_through_usdt else ZERO
+        before = self._margin_through_usdt[-1] if self._margin_through_usdt else self._margin_forgotten_usdt
         self._epochs.append(claim.settled_epoch or 0)
         self._margin_through_usdt.append(before + claim.margin_usdt)

@@ -9,6 +9,7 @@ from typing import Any
 
 import structlog
 from msgspec import Struct
+from orjson import Fragment
 from redis.exceptions import OutOfMemoryError, ResponseError
 
 from quantum_trader.domain.exposure import ClaimedExposure
@@ -51,7 +52,7 @@ class PlanRecord(Struct, frozen=True, dict=True):
     """``quantum:exec:plan:<plan_id>``: what recovery needs to finish a plan that it never saw.
 
     ``fields`` are the plan's own; ``asked`` is the whole quantity (base asset) that was allowed, of
-    which ``order`` may be a part; ``verdicts`` are the gates' records for the trace;
+    which ``order`` may be a part; ``verdicts`` are the gates' records, as JSON;
     ``settled_orders`` names the client order ids of an exit's earlier orders.
     """
 
@@ -66,7 +67,7 @@ class PlanRecord(Struct, frozen=True, dict=True):
     token: int
     config_hash: str
     decided_at_ms: int
-    verdicts: list[Any] = []
+    verdicts: bytes = b"[]"
     settled_orders: list[Any] = []
 
     def as_json(self) -> bytes:
@@ -99,7 +100,7 @@ class PlanRecord(Struct, frozen=True, dict=True):
                 "token": self.token,
                 "config_hash": self.config_hash,
                 "decided_at_ms": self.decided_at_ms,
-                "verdicts": self.verdicts,
+                "verdicts": Fragment(self.verdicts),
                 "settled_orders": self.settled_orders,
             }
         )
@@ -130,7 +131,7 @@ class PlanRecord(Struct, frozen=True, dict=True):
             token=raw["token"],
             config_hash=raw["config_hash"],
             decided_at_ms=raw["decided_at_ms"],
-            verdicts=raw["verdicts"],
+            verdicts=encode(raw["verdicts"]),
             settled_orders=raw["settled_orders"],
         )
 

@@ -73,13 +73,14 @@ class Database:
         if lane is None:
             return cast("list[bytes]", await self._scripts[script](keys=list(keys), args=list(args)))
         command = ("EVALSHA", self._digests[script], len(keys), *keys, *args)
+        reply: Any
         (reply,) = await lane.ask((command,))
         if isinstance(reply, NoScriptError):  # nothing was run
             load = ("SCRIPT", "LOAD", self._scripts[script].script)
             _, reply = await lane.ask((load, command))
         if isinstance(reply, RedisError):
             raise reply
-        return cast("list[bytes]", reply)
+        return reply  # type: ignore[no-any-return]
 
     async def ask_blocking(self, first: Command, others: Batch) -> list[Any]:
         """Send ``first``, which may block, and ``others`` in one trip; errors come back as values."""

@@ -74,15 +74,15 @@ class Keys:
 
     def answer(self, question_id: str) -> str:
         """JSON with a TTL: the engine's answer to one question."""
-        return self._name("engine", "answer", question_id)
+        return f"{self.namespace}:engine:answer:{question_id}"
 
     def lease(self, account: str) -> str:
         """Which engine may claim."""
-        return self._name("engine", "lease", account)
+        return f"{self.namespace}:engine:lease:{account}"
 
     def fencing(self, account: str) -> str:
         """Counter behind the lease's fencing tokens."""
-        return self._name("engine", "fencing", account)
+        return f"{self.namespace}:engine:fencing:{account}"
 
     @once
     def floor(self) -> str:
@@ -91,19 +91,19 @@ class Keys:
 
     def processed(self, plan_id: str) -> str:
         """State of a plan: claimed, parked, terminal."""
-        return self._name("exec", "processed", plan_id)
+        return f"{self.namespace}:exec:processed:{plan_id}"
 
     def plan(self, plan_id: str) -> str:
         """JSON that recovery needs."""
-        return self._name("exec", "plan", plan_id)
+        return f"{self.namespace}:exec:plan:{plan_id}"
 
     def lock(self, symbol: str) -> str:
         """An order of ours is in flight on the symbol."""
-        return self._name("exec", "lock", symbol)
+        return f"{self.namespace}:exec:lock:{symbol}"
 
     def rate_symbol(self, symbol: str) -> str:
         """Sorted set of claimed opens of the symbol."""
-        return self._name("exec", "rate", "symbol", symbol)
+        return f"{self.namespace}:exec:rate:symbol:{symbol}"
 
     @once
     def rate_global(self) -> str:
@@ -132,7 +132,7 @@ class Keys:
 
     def cooldown_symbol(self, symbol: str) -> str:
         """Latch."""
-        return self._name("safety", "cooldown_symbol", symbol)
+        return f"{self.namespace}:safety:cooldown_symbol:{symbol}"
 
     def cooldowns_symbol(self, symbols: Iterable[str]) -> list[str]:
         """The latches of ``symbols``."""
@@ -161,15 +161,15 @@ class Keys:
 
     def permit_p32(self, plan_id: str) -> str:
         """Record of the governor gates' verdict; never read back."""
-        return self._name("permit", "p32", plan_id)
+        return f"{self.namespace}:permit:p32:{plan_id}"
 
     def permit_p33(self, plan_id: str) -> str:
         """Record of the position gate's verdict; never read back."""
-        return self._name("permit", "p33", plan_id)
+        return f"{self.namespace}:permit:p33:{plan_id}"
 
     def last_exec_ms(self, leg: str) -> str:
         """When the symbol's last open was executed, ms."""
-        return self._name("cooldown", "last_exec_ts", leg)
+        return f"{self.namespace}:cooldown:last_exec_ts:{leg}"
 
     @once
     def rotation_lock(self) -> str:
@@ -178,15 +178,15 @@ class Keys:
 
     def rotation_lock_of(self, plan_id: str) -> str:
         """The same, by the parked plan."""
-        return self._name("rotation", "lock", plan_id)
+        return f"{self.namespace}:rotation:lock:{plan_id}"
 
     def ledger(self, leg: str) -> str:
         """Hash: what the engine believes it holds."""
-        return self._name("position", "ledger", leg)
+        return f"{self.namespace}:position:ledger:{leg}"
 
     def snapshot(self, leg: str) -> str:
         """Hash: the exchange's view."""
-        return self._name("position", "snapshot", leg)
+        return f"{self.namespace}:position:snapshot:{leg}"
 
     @once
     def bsc_events(self) -> str:
@@ -215,11 +215,11 @@ class Keys:
 
     def harvest_state(self, leg: str) -> str:
         """JSON with a TTL: what was proposed for the leg's position already."""
-        return self._name("harvest", "state", leg)
+        return f"{self.namespace}:harvest:state:{leg}"
 
     def harvest_inputs(self, symbol: str) -> str:
         """Hash that an external model may write: the inputs of the kill score."""
-        return self._name("harvest", "inputs", symbol)
+        return f"{self.namespace}:harvest:inputs:{symbol}"
 
 
 def leg_of(key: str) -> Leg:

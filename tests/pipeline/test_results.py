@@ -26,9 +26,13 @@ from quantum_trader.domain.result import Ended, Result
 from quantum_trader.pipeline.intake import Refused, read_entry
 from quantum_trader.pipeline.results import Ending, permit_p32, permit_p33, result_of, result_of_refused
 from quantum_trader.stores.claims import Refusal
-from quantum_trader.stores.codec import encode_text
+from quantum_trader.stores.codec import decode, encode_text
 
 LONG = positions(position(2))
+
+
+def verdicts_of(result: Result) -> list[dict[str, Any]]:
+    return list(decode(encode_text(result.trace))["verdicts"])
 
 
 def blocked(one: Any, known: Any) -> Result:
@@ -40,7 +44,7 @@ def blocked(one: Any, known: Any) -> Result:
 def test_inc_94_a_result_carries_every_verdict_the_config_and_the_version() -> None:
     result = blocked(plan(), evidence(kill="opens"))
     assert (result.gate, result.reason, result.effect) == ("kill_switch", "kill_switch_active", "OPEN")
-    assert len(result.trace["verdicts"]) == len(tables().chain())
+    assert len(verdicts_of(result)) == len(tables().chain())
     assert (result.trace["config_hash"], result.trace["version"]) == ("config-1", __version__)
     assert '"kill_switch_active"' in encode_text(result.trace)
 
@@ -147,7 +151,7 @@ def test_a_refusal_by_the_claim_stands_in_trace_result_and_permit() -> None:
     ending, result = refused("rate_limit", "rate_limit_symbol", symbol_window_ms=30_000)
     assert (result.decision, result.gate, result.reason) == (Ended.BLOCKED, "rate_limit", "rate_limit_symbol")
     assert result.as_fields("{}")["would_execute"] == "false"
-    spoken = [verdict for verdict in result.trace["verdicts"] if verdict["gate"] == "rate_limit"]
+    spoken = [verdict for verdict in verdicts_of(result) if verdict["gate"] == "rate_limit"]
     assert [verdict["ruling"] for verdict in spoken] == ["pass", "pass", "deny"]
     assert spoken[-1]["evidence"] == {"found_by": "claim", "symbol_window_ms": 30_000}
     assert ending.decision is not None
@@ -165,7 +169,7 @@ def test_a_latch_found_by_the_claim_denies_whatever_the_mode_of_its_gate() -> No
 
 def test_an_order_in_flight_is_the_last_verdict() -> None:
     _, result = refused("claim", "symbol_in_flight")
-    last = result.trace["verdicts"][-1]
+    last = verdicts_of(result)[-1]
     assert (last["gate"], last["ruling"], last["code"]) == ("claim", "deny", "symbol_in_flight")
     assert (result.gate, result.would_execute) == ("claim", False)
 

@@ -1,5 +1,8 @@
 """Claims in memory: seen or not yet seen, and when opens were claimed."""
 
+import random
+
+import pytest
 from support.cases import NOW_MS, exposure, leg, number, position, positions
 
 from quantum_trader.positions.claim_book import ClaimBook
@@ -95,3 +98,21 @@ def test_settled_claims_count_by_epoch_whatever_order_they_came_back_in() -> Non
     book.forget(["p2"])
     assert [book.unseen_margin_usdt(epoch) for epoch in (0, 1, 2, 3)] == [4, 3, 3, 0]
     assert book.seen_everywhere(3, 3) == ["p1", "p3"]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_margins_hold_whichever_claims_are_forgotten(seed: int) -> None:
+    chance, book, margins = random.Random(seed), ClaimBook(), {}
+    for number_of in range(60):
+        plan_id, epoch = f"p{number_of}", number_of + chance.choice((0, 0, 0, -3))
+        margins[plan_id] = epoch, chance.randint(1, 99)
+        book.settled(exposure(plan_id, margin=margins[plan_id][1]), epoch)
+        if chance.random() < 0.4:
+            shown = book.seen_everywhere(number_of - chance.randint(0, 9))
+            gone = shown if chance.random() < 0.7 else chance.sample(shown, len(shown) // 2)
+            book.forget(gone)
+            margins = {name: held for name, held in margins.items() if name not in gone}
+        for known in range(number_of - 12, number_of + 2):
+            unseen = [(name, margin) for name, (epoch, margin) in margins.items() if epoch > known]
+            assert {claim.plan_id for claim in book.unseen(known)} == {name for name, _ in unseen}
+            assert book.unseen_margin_usdt(known) == sum(margin for _, margin in unseen)
