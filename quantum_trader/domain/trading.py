@@ -137,7 +137,8 @@ class Positions(Mapping[Leg, Position]):
 
     def notionals_of(self, symbols: Collection[str]) -> dict[Leg, Decimal]:
         """Return the notional (USDT) of every live leg of ``symbols``."""
-        return {leg: held.notional_usdt for leg, held in self._by_leg.items() if leg.symbol in symbols}
+        legs = [leg for symbol in symbols for leg in legs_of(symbol) if leg in self._by_leg]
+        return {leg: self._by_leg[leg].notional_usdt for leg in legs}
 
     def without(self, leg: Leg) -> Positions:
         """Return the positions as they were if ``leg`` were flat."""
@@ -167,6 +168,8 @@ class Positions(Mapping[Leg, Position]):
         changed._by_leg = {**self._by_leg, after.leg: after}
         if after.amount == 0:
             del changed._by_leg[after.leg]
+        elif self._symbols is not None:
+            changed._symbols = self._symbols | {after.leg.symbol}
         return changed
 
 
