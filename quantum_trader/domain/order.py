@@ -11,10 +11,12 @@ Three types carry the promise that one place alone can open a position:
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
 from functools import lru_cache
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from quantum_trader.domain.trading import Leg, PositionSide, Side
 
@@ -60,8 +62,7 @@ class OrderStatus(StrEnum):
 _UNFINISHED = (OrderStatus.NEW, OrderStatus.PARTIALLY_FILLED)
 
 
-@dataclass(frozen=True, slots=True)
-class OpenOrder:
+class OpenOrder(Struct, frozen=True, gc=False):
     """A MARKET order that opens or enlarges a position.
 
     ``quantity`` in base asset; ``timestamp_ms`` is the wall time it is signed with, which
@@ -75,8 +76,7 @@ class OpenOrder:
     timestamp_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class ExitOrder:
+class ExitOrder(Struct, frozen=True, gc=False):
     """A MARKET order that can only reduce a position.
 
     In one-way mode it goes out with ``reduceOnly=true``. In hedge mode the exchange takes no
@@ -101,8 +101,7 @@ class ExitOrder:
             raise ValueError(f"{self.side} on {self.leg.side} would open, not reduce")
 
 
-@dataclass(frozen=True, slots=True)
-class OrderState:
+class OrderState(Struct, frozen=True, gc=False):
     """What the exchange says about one order; quantities in base asset, price in quote asset.
 
     ``avg_price`` is None where the answer does not carry it (replies to an order no longer do,
@@ -150,15 +149,13 @@ def _progress(order: OrderState) -> tuple[Decimal, bool, int]:
     return order.executed_quantity, order.status.is_final, order.update_time_ms
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(Struct, frozen=True, gc=False):
     """The exchange took the order; ``order`` says how far it has got."""
 
     order: OrderState
 
 
-@dataclass(frozen=True, slots=True)
-class Rejected:
+class Rejected(Struct, frozen=True, gc=False):
     """The exchange definitely did not execute the order, and said why.
 
     ``code`` is Binance's negative error code, or 0 where the refusal carried none.
@@ -169,15 +166,13 @@ class Rejected:
     http_status: int
 
 
-@dataclass(frozen=True, slots=True)
-class NotSent:
+class NotSent(Struct, frozen=True, gc=False):
     """Not one byte of the request can have reached the exchange."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Unknown:
+class Unknown(Struct, frozen=True, gc=False):
     """The exchange may or may not have executed the order; only asking can tell."""
 
     reason: str
@@ -186,8 +181,7 @@ class Unknown:
 Outcome = Accepted | Rejected | NotSent | Unknown
 
 
-@dataclass(frozen=True, slots=True)
-class AccountTrade:
+class AccountTrade(Struct, frozen=True, gc=False):
     """One fill of the account (``GET /fapi/v1/userTrades``)."""
 
     leg: Leg

@@ -113,8 +113,7 @@ class OpenSender:
 
 
 def _given_up(outcome: Rejected, why: str) -> Rejected:
-    told = f"{outcome.message} Not sent again: {why}"
-    return Rejected(outcome.code, told, outcome.http_status)
+    return replace(outcome, message=f"{outcome.message} Not sent again: {why}")
 
 
 def _leverage_not_set(error: str) -> Fate:

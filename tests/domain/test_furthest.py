@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal
 from functools import reduce
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from quantum_trader.domain.order import OrderState, OrderStatus, furthest
 from quantum_trader.domain.trading import Leg, Side

@@ -1,7 +1,6 @@
 """Orders: what cannot be built cannot be sent."""
 
 import re
-from dataclasses import FrozenInstanceError
 from decimal import Decimal
 from typing import Any
 
@@ -50,7 +49,7 @@ def test_inc_27_an_exit_of_nothing_or_less_cannot_be_built(quantity: str) -> Non
 )
 def test_an_exit_that_reduces_can_be_built_and_not_changed(side: Side, position_side: str) -> None:
     order = ExitOrder(leg(side=position_side), side, Decimal(1), "qt-x-0", NOW_MS)
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(AttributeError):
         order.quantity = Decimal(2)  # type: ignore[misc]
 
 

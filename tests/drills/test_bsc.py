@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 from support.house import until
 from support.watch import HOUR_S, Scene, scene
 
@@ -276,7 +277,7 @@ class AckExits:
         if not isinstance(outcome, Accepted):
             return outcome
         self.order_ids.append(outcome.order.order_id)
-        return Accepted(replace(outcome.order, status=self._status, executed_quantity=Decimal(0)))
+        return Accepted(structs.replace(outcome.order, status=self._status, executed_quantity=Decimal(0)))
 
     async def cancel_open_orders(self, symbol: str) -> None:
         await self._exits.cancel_open_orders(symbol)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 import pytest
+from msgspec import structs
 
 from quantum_trader.domain.clock import SystemClock
 from quantum_trader.domain.order import Accepted, Claimed, ExitOrder, OpenOrder, OrderStatus, Rejected
@@ -78,7 +79,7 @@ async def test_an_exit_on_a_flat_symbol_is_refused_for_the_state_of_the_position
 
 
 async def test_an_order_signed_with_an_old_timestamp_is_refused_for_its_time(venue: Exchange) -> None:
-    late = replace(_exit(venue, "qt-1"), timestamp_ms=venue.clock.signing_time_ms() - 60_000)
+    late = structs.replace(_exit(venue, "qt-1"), timestamp_ms=venue.clock.signing_time_ms() - 60_000)
     outcome = await venue.exits.reduce_position(late)
     assert isinstance(outcome, Rejected)
     assert refusal_of(outcome.code) is Refusal.TIME

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from decimal import Decimal
 
 import pytest
+from msgspec.structs import replace
 
 from quantum_trader.domain.order import OrderState, OrderStatus
 from quantum_trader.domain.trading import Leg, Side

@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 from unittest.mock import patch
 
+from msgspec.structs import replace
 from simulation.world import redis_lua
 
 from quantum_trader.domain.facts import PlanHistory
