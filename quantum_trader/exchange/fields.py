@@ -1,4 +1,4 @@
-"""The border where decoded JSON becomes typed values, or an error that names the field."""
+"""The border where JSON becomes typed values, or an error that names the field."""
 
 from __future__ import annotations
 
@@ -6,18 +6,25 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from functools import cache, lru_cache
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
+import msgspec
 import orjson
 
 from quantum_trader.exchange.errors import ReplyUnreadable
-from quantum_trader.exchange.replies import Reply
 
 _NUMBER_CHARS_MAX = 64
 _EXPONENT_MAX = 30
 _SHOWN_CHARS_MAX = 80
 _NUMBERS_KEPT = 4_096
 EnumT = TypeVar("EnumT", bound=StrEnum)
+StructT = TypeVar("StructT", bound=msgspec.Struct)
+
+Text = Annotated[str, msgspec.Meta(min_length=1)]
+"""A string that is not empty."""
+
+Integer = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+"""A JSON integer of 64 bits, beyond which not everything can write it down."""
 
 
 def decoded(endpoint: str, body: bytes) -> Any:
@@ -28,9 +35,47 @@ def decoded(endpoint: str, body: bytes) -> Any:
         raise ReplyUnreadable(endpoint, "body", f"no JSON ({error.msg})") from None
 
 
-def content_of(endpoint: str, reply: Reply) -> Any:
-    """Return the decoded JSON of a reply; raises ``ReplyUnreadable`` when its body is none."""
-    return decoded(endpoint, reply.body) if reply.content is None else reply.content
+def typed(endpoint: str, content: Any, kind: type[StructT]) -> StructT:
+    """Return decoded JSON as a ``kind``; raises ``ReplyUnreadable`` naming the field."""
+    try:
+        return msgspec.convert(content, kind)
+    except msgspec.ValidationError as error:
+        raise _misfit(endpoint, content, kind, error) from None
+
+
+def typed_body(endpoint: str, body: bytes, decoder: msgspec.json.Decoder[StructT]) -> StructT:
+    """Return a JSON body as what ``decoder`` makes of it; raises ``ReplyUnreadable`` naming the field."""
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise _misfit(endpoint, decoded(endpoint, body), decoder.type, error) from None
+    except (ValueError, RecursionError) as error:
+        raise ReplyUnreadable(endpoint, "body", f"no JSON ({error})") from None
+
+
+def _misfit(endpoint: str, content: Any, kind: type[StructT], error: Exception) -> ReplyUnreadable:
+    """Return the error that names the first field which keeps ``content`` from being a ``kind``."""
+    if not isinstance(content, dict):
+        return ReplyUnreadable(endpoint, "body", "is no object")
+    for field in msgspec.structs.fields(kind):
+        name = field.encode_name
+        if name not in content:
+            if field.required:
+                return ReplyUnreadable(endpoint, name, "is missing")
+            continue
+        try:
+            msgspec.convert(content[name], field.type)
+        except msgspec.ValidationError as misfit:
+            return ReplyUnreadable(endpoint, name, f"{_cut(str(misfit))}: {_shown(content[name])}")
+    return ReplyUnreadable(endpoint, "body", _cut(str(error)))
+
+
+def number_in(endpoint: str, field: str, text: str) -> Decimal:
+    """Return the number that ``text`` writes; raises ``ReplyUnreadable`` naming ``field``."""
+    number = decimal_of(text)
+    if number is None:
+        raise ReplyUnreadable(endpoint, field, f"should be a decimal number, not {_shown(text)}")
+    return number
 
 
 def rows_of(endpoint: str, content: Any, name: str = "body") -> Iterator[Row]:
@@ -121,7 +166,7 @@ class Row:
         """Return the error that ``field`` is missing or is not ``wanted``."""
         if field not in self._content:
             return ReplyUnreadable(self._endpoint, self._name(field), "is missing")
-        shown = repr(self._content[field])[:_SHOWN_CHARS_MAX]
+        shown = _shown(self._content[field])
         return ReplyUnreadable(self._endpoint, self._name(field), f"should be {wanted}, not {shown}")
 
 
@@ -129,3 +174,11 @@ class Row:
 def _members(kind: type[EnumT]) -> Mapping[str, EnumT]:
     """Return the members of ``kind`` by value, which is looked up faster than ``kind(value)`` answers."""
     return {member.value: member for member in kind}
+
+
+def _shown(value: object) -> str:
+    return _cut(repr(value))
+
+
+def _cut(text: str) -> str:
+    return text[:_SHOWN_CHARS_MAX]

@@ -21,8 +21,7 @@ from quantum_trader.domain.order import Accepted, ExitOrder, NotSent, OpenOrder,
 from quantum_trader.exchange.codes import Refusal, refusal_of
 from quantum_trader.exchange.endpoints import NEW_ORDER
 from quantum_trader.exchange.errors import ExchangeError, ExchangeUnreachable, HeldBack, ReplyUnreadable
-from quantum_trader.exchange.fields import content_of
-from quantum_trader.exchange.order_replies import order_state
+from quantum_trader.exchange.order_replies import order_state_in
 from quantum_trader.exchange.replies import Complaint, Reply, complaint_of
 
 _REFUSING_STATUSES = frozenset({400, 401, 403, 404, 405, 413, 414, 415, 418, 429, 431, 451})
@@ -95,7 +94,7 @@ def outcome_of_complaint(http_status: int, complaint: Complaint) -> Rejected | U
 
 def _outcome_of_success(reply: Reply, order: OpenOrder | ExitOrder) -> Accepted | Unknown:
     try:
-        state = order_state(_ENDPOINT, content_of(_ENDPOINT, reply))
+        state = order_state_in(_ENDPOINT, reply.body)
     except ReplyUnreadable as error:
         return Unknown(f"HTTP {reply.status}, {error.reason}")
     if (state.client_order_id, state.leg, state.side) != (order.client_order_id, order.leg, order.side):

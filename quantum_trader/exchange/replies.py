@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import orjson
+from msgspec import Struct
 
 _MESSAGE_CHARS_MAX = 500
 _VISIBLE_BYTES_MAX = 8_192  # the patterns below may look back: long pages must not hold up the loop
@@ -15,14 +16,14 @@ _TAG = re.compile(r"<[^<>]*>")
 _SUCCESS = range(200, 300)
 
 
-class Reply(NamedTuple):
+class Reply(Struct, frozen=True, gc=False):
     """Status, all headers and the whole body of one answer."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
-    content: Any = None
-    """What the body says, where it had to be decoded to be told from others; None where it was not."""
+    counts: Mapping[tuple[str, int], int] = {}
+    """Counts of rate limits by what is counted and window (ms), where no header tells them."""
 
     @property
     def is_success(self) -> bool:

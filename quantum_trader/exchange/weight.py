@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
+from typing import Any
 
 from quantum_trader.domain.clock import Clock
 from quantum_trader.exchange.replies import Reply, complaint_of
@@ -159,8 +160,8 @@ class WeightBudget:
         return _InFlight(self._in_flight, weight, orders)
 
     def observe(self, reply: Reply) -> Throttle | None:
-        """Take the counts from the headers of ``reply``; return the throttle it imposes, if any."""
-        counts = counts_of(reply.headers)
+        """Take the counts that ``reply`` tells; return the throttle it imposes, if any."""
+        counts = reply.counts or counts_of(reply.headers)
         if reply.is_success and not counts:
             return None
         now_ms = self._now_ms()
@@ -195,14 +196,29 @@ class WeightBudget:
             self._banned_until_s = max(self._banned_until_s, until_s)
 
 
-def counts_of(headers: Mapping[str, str]) -> dict[tuple[Counter, int], int]:
+def counts_of(headers: Mapping[str, str]) -> dict[tuple[str, int], int]:
     """Return the counts that ``headers`` tell, by counter and window (ms). Names in any case."""
-    counts = {}
+    counts: dict[tuple[str, int], int] = {}
     for name, text in headers.items():
         match = _COUNT_HEADER.fullmatch(name)
         if match is not None and text.isascii() and text.isdigit():
             counter = Counter.WEIGHT if match[1].lower() == "used-weight" else Counter.ORDERS
             counts[counter, int(match[2]) * _UNIT_MS[match[3].lower()]] = int(text)
+    return counts
+
+
+def order_counts_in(rows: Any) -> dict[tuple[str, int], int]:
+    """Return the counts of orders in the ``rateLimits`` of a reply of the WebSocket API.
+
+    The weight that is told there is a count of its own and none of REST's (BINANCE.md 3).
+    """
+    counts: dict[tuple[str, int], int] = {}
+    for row in rows if isinstance(rows, list) else ():
+        if isinstance(row, dict) and row.get("rateLimitType") == _ORDERS:
+            unit_ms = _INTERVAL_MS.get(str(row.get("interval")))
+            number, count = row.get("intervalNum"), row.get("count")
+            if unit_ms is not None and type(number) is int and type(count) is int and count >= 0:
+                counts[_ORDERS, unit_ms * number] = count
     return counts
 
 

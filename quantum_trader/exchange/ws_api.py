@@ -17,8 +17,10 @@ import itertools
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import orjson
 import structlog
+from msgspec import UNSET, Raw, Struct
 
 from quantum_trader.concurrency import end_tasks
 from quantum_trader.domain.clock import Clock
@@ -32,13 +34,13 @@ from quantum_trader.exchange.settings import ExchangeSettings
 from quantum_trader.exchange.signing import Ed25519Signer, signer_for
 from quantum_trader.exchange.streams.link import Link, LinkTerms
 from quantum_trader.exchange.streams.socket import NoReply, Socket, fail
-from quantum_trader.exchange.weight import Priority, WeightBudget
+from quantum_trader.exchange.weight import Priority, WeightBudget, order_counts_in
 
 TERMS = LinkTerms(silent_s_max=6.0)
 LOG_ON = "session.logon"
 _NOBODY = (None, 0.0)
 _INTEGERS = ("recvWindow", "timestamp")
-_UNITS = {"SECOND": "s", "MINUTE": "m", "HOUR": "h", "DAY": "d"}
+_SHUTDOWN = "serverShutdown"
 
 log = structlog.get_logger()
 
@@ -157,54 +159,58 @@ class WsApi:
 
     def _receive(self, frame: bytes) -> None:
         try:
-            content = orjson.loads(frame)
-        except orjson.JSONDecodeError:
-            content = None
-        if not isinstance(content, dict):
+            told = _FRAMES.decode(_unescaped(frame))
+        except (ValueError, RecursionError):
             log.warning("stream_frame_unreadable", stream=self.link.name)
-        elif "status" in content:
-            self._take_reply(content, frame)
-        elif _is_shutdown(content):
+            return
+        if told.status is not UNSET:
+            self._take_reply(told)
+        elif _is_shutdown(told):
             self.link.renew()
 
-    def _take_reply(self, content: Mapping[str, Any], frame: bytes) -> None:
-        request_id = content.get("id")
-        reply, _ = self._pending.get(request_id, _NOBODY) if type(request_id) is int else _NOBODY
+    def _take_reply(self, told: _Frame) -> None:
+        reply, _ = self._pending.get(told.id, _NOBODY) if type(told.id) is int else _NOBODY
         if reply is not None and not reply.done():
-            reply.set_result(self._reply(content, frame))
-        elif request_id is None:  # the session's key was revoked; which request it answers is not said
+            reply.set_result(self._reply(told))
+        elif told.id is None:  # the session's key was revoked; which request it answers is not said
             self.link.condemn("an answer without id: the session is not known any more")
 
-    def _reply(self, content: Mapping[str, Any], frame: bytes) -> Reply:
-        status = content["status"] if type(content["status"]) is int else 0
-        headers, result = self._headers(content), content.get("result")
-        if isinstance(result, dict) and not self._may_show_key(frame):
-            return Reply(status, headers, frame, result)
-        body = orjson.dumps(content.get("result", content.get("error")))
-        return Reply(status, headers, body.replace(self._key, b"[key]") if self._key else body)
+    def _reply(self, told: _Frame) -> Reply:
+        status = told.status if type(told.status) is int else 0
+        body = bytes(told.result) or msgspec.json.encode(told.error)
+        if self._key:
+            body = body.replace(self._key, b"[key]")
+        return Reply(status, self._headers(told.error), body, order_counts_in(told.rate_limits))
 
-    def _may_show_key(self, frame: bytes) -> bool:
-        """Whether the key may be written in ``frame``, escaped or not."""
-        return self._key in frame or b"\\" in frame
-
-    def _headers(self, content: Mapping[str, Any]) -> dict[str, str]:
-        """Return counts of orders, and how long to wait, under the names that REST gives them.
-
-        The weight is a count of its own and none of REST's (BINANCE.md 3).
-        """
-        rows = content.get("rateLimits")
-        headers = {}
-        for row in rows if isinstance(rows, list) else ():
-            if isinstance(row, dict) and row.get("rateLimitType") == "ORDERS":
-                unit = _UNITS.get(str(row.get("interval")), "")
-                headers[f"x-mbx-order-count-{row.get('intervalNum')}{unit}"] = str(row.get("count"))
-        error = content.get("error")
+    def _headers(self, error: Any) -> dict[str, str]:
+        """Return how long to wait, where ``error`` tells it, under the name that REST gives it."""
         data = error.get("data") if isinstance(error, dict) else None
         until_ms = data.get("retryAfter") if isinstance(data, dict) else None
-        if type(until_ms) is int:
-            wait_ms = max(0, until_ms - self._server_clock.signing_time_ms())
-            headers["retry-after"] = str(-(-wait_ms // 1000))
-        return headers
+        if type(until_ms) is not int:
+            return {}
+        wait_ms = max(0, until_ms - self._server_clock.signing_time_ms())
+        return {"retry-after": str(-(-wait_ms // 1000))}
+
+
+class _Frame(Struct, rename="camel", gc=False):
+    """What is read of a frame. Any value passes: what makes no sense answers nothing, and harms nothing."""
+
+    id: Any = None
+    status: Any = UNSET
+    result: Raw = Raw()
+    """As it came: it is decoded once it is known what it answers."""
+    error: Any = None
+    rate_limits: Any = None
+    event: Any = UNSET
+    e: Any = None
+
+
+_FRAMES = msgspec.json.Decoder(_Frame)
+
+
+def _unescaped(frame: bytes) -> bytes:
+    """Return ``frame`` with every character written as itself where it can be, so that the key is found."""
+    return msgspec.json.encode(msgspec.json.decode(frame)) if b"\\" in frame else frame
 
 
 def _typed(texts: dict[str, Any]) -> dict[str, Any]:
@@ -213,6 +219,7 @@ def _typed(texts: dict[str, Any]) -> dict[str, Any]:
     return texts
 
 
-def _is_shutdown(content: Mapping[str, Any]) -> bool:
-    event = content.get("event", content)
-    return isinstance(event, dict) and event.get("e") == "serverShutdown"
+def _is_shutdown(told: _Frame) -> bool:
+    if told.event is UNSET:
+        return bool(told.e == _SHUTDOWN)
+    return isinstance(told.event, dict) and told.event.get("e") == _SHUTDOWN

@@ -73,6 +73,45 @@ def test_a_success_that_cannot_be_read_is_unknown(missing: str) -> None:
     assert missing in outcome.reason
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("orderId", "7"), ("orderId", 7.0), ("orderId", True), ("orderId", None), ("updateTime", [])),
+        *(("symbol", ""), ("symbol", 5), ("status", "LATER"), ("side", 1), ("positionSide", None)),
+        *(
+            ("origQty", 5),
+            ("origQty", ""),
+            ("executedQty", "NaN"),
+            ("executedQty", "1e31"),
+            ("executedQty", "1_0"),
+        ),
+        *(("avgPrice", None), ("avgPrice", "x"), ("time", None), ("time", "1")),
+    ],
+)
+def test_a_success_with_a_field_that_cannot_be_it_is_unknown_and_says_which(
+    field: str, value: object
+) -> None:
+    outcome = _outcome(200, ORDER_BODY | {field: value})
+    assert isinstance(outcome, Unknown)
+    assert f": {field}: " in outcome.reason
+    assert repr(value) in outcome.reason
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"symbol":5,',
+        b'{"symbol":"A","symbol":5}',
+        orjson.dumps(ORDER_BODY).replace(b"22542179", b"9" * 30),
+        orjson.dumps(ORDER_BODY).replace(b"BTCUSDT", b"\xff"),
+        orjson.dumps(ORDER_BODY).replace(b"BTCUSDT", b"\\ud800"),
+        b'{"deep":%b%b}' % (b"[" * 100_000, b"]" * 100_000),
+    ],
+)
+def test_a_success_that_is_spoilt_is_unknown_and_never_a_crash(body: bytes) -> None:
+    assert isinstance(outcome_of_reply(Reply(200, {}, body), ORDER), Unknown)
+
+
 @pytest.mark.parametrize("content", [b"", b"<html>", b"[]", b'{"code":-1000,"msg":"x"}', b"\xff\xfe"])
 def test_a_success_with_another_body_is_unknown(content: bytes) -> None:
     assert isinstance(_outcome(200, content), Unknown)

@@ -10,6 +10,7 @@ from quantum_trader.exchange.weight import (
     WeightBudget,
     counts_of,
     interval_ms,
+    order_counts_in,
     throttle_of,
 )
 
@@ -144,3 +145,27 @@ def test_windows_of_exchange_info_are_understood() -> None:
         10_000,
         None,
     ]
+
+
+def test_counts_of_orders_are_read_from_the_rows_of_the_websocket_api() -> None:
+    def row(kind: object, interval: object, number: object, count: object) -> dict[str, object]:
+        return {
+            "rateLimitType": kind,
+            "interval": interval,
+            "intervalNum": number,
+            "limit": 1,
+            "count": count,
+        }
+
+    rows = [
+        row("ORDERS", "SECOND", 10, 3),
+        row("ORDERS", "MINUTE", 1, 9),
+        row("REQUEST_WEIGHT", "MINUTE", 1, 17),
+        row("ORDERS", "FORTNIGHT", 1, 5),
+        row("ORDERS", "DAY", "1", 5),
+        row("ORDERS", "DAY", 1, -5),
+        row("ORDERS", ["DAY"], 1, 5),
+        "ORDERS",
+    ]
+    assert order_counts_in(rows) == {(Counter.ORDERS, 10_000): 3, (Counter.ORDERS, 60_000): 9}
+    assert order_counts_in(None) == {}

@@ -285,7 +285,19 @@ async def test_an_answer_without_id_is_no_answer_to_any_order(connected_ws: Scen
     assert isinstance(await buying, Unknown)
 
 
-@pytest.mark.parametrize("frame", [b"", b"[]", b"{", b'{"status":"x","id":1}', b'{"id":7}', b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "frame",
+    [
+        *(b"", b"[]", b"{", b'{"status":"x","id":1}', b'{"id":7}', b"\xff\xfe"),
+        *(
+            b'{"status":200,"id":1e999}',
+            b'{"status":200,"id":[],"rateLimits":{}}',
+            b'{"status":1,"id":"\\ud800"}',
+        ),
+        b'{"status":200,"id":1,"result":%b%b}' % (b"[" * 100_000, b"]" * 100_000),
+        b'{"status":400,"id":7,"error":%b,"event":{"e":[]}}' % (b"9" * 5_000),
+    ],
+)
 async def test_frames_that_make_no_sense_do_no_harm(connected_ws: Scene, frame: bytes) -> None:
     assert connected_ws.client.ws_api is not None
     connected_ws.client.ws_api._receive(frame)
