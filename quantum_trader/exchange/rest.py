@@ -8,7 +8,7 @@ connection stands every failure counts as "may have been sent", because bytes ma
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Protocol
 from urllib.parse import quote
@@ -108,10 +108,13 @@ class RestTransport:
         refuse_over_budget(self._weight, endpoint, cost, priority)
         payload = encoded(params)
         if endpoint.security is Security.SIGNED:
-            payload = f"{payload}&signature={_encoded_value(self._signer.sign(payload.encode()))}"
-        with self._weight.in_flight(cost, endpoint.orders):
+            payload = f"{payload}&signature={_encoded(self._signer.sign(payload.encode()))}"
+        self._weight.begin(cost, endpoint.orders)
+        try:
             reply = await self._exchange(endpoint, payload)
             self._weight.observe(reply)
+        finally:
+            self._weight.end(cost, endpoint.orders)
         return reply
 
     def expect_orders(self) -> None:
@@ -186,13 +189,15 @@ def refuse_over_budget(budget: WeightBudget, endpoint: Endpoint, weight: int, pr
         raise HeldBack(str(endpoint), f"{cause}, free in {wait_s:.1f} s", retry_after_s=wait_s)
 
 
-def encoded(params: Iterable[tuple[str, str]]) -> str:
+def encoded(params: Params) -> str:
     """Return ``params`` percent-encoded (UTF-8), in their order: the text that is signed and sent."""
-    return "&".join([f"{name}={_encoded_value(value)}" for name, value in params])
+    if _UNRESERVED.fullmatch("".join([value for _, value in params])):
+        return "&".join(map("=".join, params))
+    return "&".join([f"{name}={_encoded(value)}" for name, value in params])
 
 
-def _encoded_value(value: str) -> str:
-    return value if _UNRESERVED.fullmatch(value) else quote(value, safe="")
+def _encoded(value: str) -> str:
+    return quote(value, safe="")
 
 
 class _Connection:

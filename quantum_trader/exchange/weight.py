@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
 from typing import Any
@@ -36,6 +35,9 @@ class Priority(Enum):
     EXIT = auto()
 
 
+_EXIT = Priority.EXIT  # what an enum is asked for costs more than a name
+
+
 class Counter(StrEnum):
     """What a limit counts."""
 
@@ -43,7 +45,7 @@ class Counter(StrEnum):
     ORDERS = "ORDERS"
 
 
-_WEIGHT, _ORDERS = Counter.WEIGHT, Counter.ORDERS  # what an enum is asked for costs more than a name
+_WEIGHT, _ORDERS = Counter.WEIGHT, Counter.ORDERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,33 +86,11 @@ class _Window:
     def counted(self, now_ms: int) -> int:
         return self._counted if self._number == now_ms // self.limit.window_ms else 0
 
-    def has_room(self, wanted: int, share: float, now_ms: int) -> bool:
-        return self.counted(now_ms) + wanted <= self.limit.limit * share
-
     def note(self, count: int, now_ms: int) -> None:
         self._counted, self._number = count, now_ms // self.limit.window_ms
 
     def ends_in_s(self, now_ms: int) -> float:
         return (self.limit.window_ms - now_ms % self.limit.window_ms) / 1_000
-
-
-class _InFlight(AbstractContextManager[None]):
-    """Counts one request while it is on its way."""
-
-    __slots__ = ("_counts", "_orders", "_weight")
-
-    def __init__(self, counts: dict[Counter, int], weight: int, orders: int) -> None:
-        self._counts = counts
-        self._weight = weight
-        self._orders = orders
-
-    def __enter__(self) -> None:
-        self._counts[_WEIGHT] += self._weight
-        self._counts[_ORDERS] += self._orders
-
-    def __exit__(self, *_: object) -> None:
-        self._counts[_WEIGHT] -= self._weight
-        self._counts[_ORDERS] -= self._orders
 
 
 class WeightBudget:
@@ -141,13 +121,16 @@ class WeightBudget:
     def wait_s(self, weight: int, priority: Priority, orders: int = 0) -> float:
         """Seconds until a request of this ``weight`` and number of ``orders`` may go; 0 if now."""
         now_s, now_ms = self._clock.monotonic_s(), self._now_ms()
-        is_exit = priority is Priority.EXIT
+        is_exit = priority is _EXIT
         share = 1.0 if is_exit else 1.0 - self._reserve_share
         wait_s = max(0.0, (self._banned_until_s if is_exit else self._held_until_s) - now_s)
         for window in self._windows:
-            counter = window.limit.counter
-            wanted = orders if counter is _ORDERS else weight
-            if wanted and not window.has_room(wanted + self._in_flight[counter], share, now_ms):
+            limit = window.limit
+            wanted = orders if limit.counter is _ORDERS else weight
+            if not wanted:
+                continue
+            used = window.counted(now_ms) + self._in_flight[limit.counter]
+            if used + wanted > limit.limit * share:
                 wait_s = max(wait_s, window.ends_in_s(now_ms))
         return wait_s
 
@@ -155,9 +138,15 @@ class WeightBudget:
         """Whether a request of this ``weight`` and number of ``orders`` may go now."""
         return self.wait_s(weight, priority, orders) == 0
 
-    def in_flight(self, weight: int, orders: int = 0) -> AbstractContextManager[None]:
-        """Count a request as used from when it is sent until its answer tells the new count."""
-        return _InFlight(self._in_flight, weight, orders)
+    def begin(self, weight: int, orders: int = 0) -> None:
+        """Count a request as used, from when it is sent until ``end``: its answer tells the new count."""
+        self._in_flight[_WEIGHT] += weight
+        self._in_flight[_ORDERS] += orders
+
+    def end(self, weight: int, orders: int = 0) -> None:
+        """Count it no longer; to be called once for every ``begin``, with the same numbers."""
+        self._in_flight[_WEIGHT] -= weight
+        self._in_flight[_ORDERS] -= orders
 
     def observe(self, reply: Reply) -> Throttle | None:
         """Take the counts that ``reply`` tells; return the throttle it imposes, if any."""

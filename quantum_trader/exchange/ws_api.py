@@ -90,11 +90,13 @@ class WsApi:
         socket = self.link.socket
         if socket is None or not socket.is_open:
             raise ExchangeUnreachable(endpoint.ws_method, "not connected", may_have_been_sent=False)
-        with self._weight.in_flight(0, endpoint.orders):
-            is_logged_on = socket is self._logged_on
-            authorised = _typed(dict(params)) if is_logged_on else self._signed(params)
+        authorised = _typed(params) if socket is self._logged_on else self._signed(params)
+        self._weight.begin(0, endpoint.orders)
+        try:
             reply = await self._answered(socket, endpoint.ws_method, authorised)
             self._weight.observe(reply)
+        finally:
+            self._weight.end(0, endpoint.orders)
         return reply
 
     # -- the session
@@ -122,11 +124,10 @@ class WsApi:
 
     def _signed(self, params: Params) -> dict[str, Any]:
         """Return ``params`` with key and signature over all of them, sorted, as they are (BINANCE.md 2)."""
-        texts = dict(params)
-        texts["apiKey"] = self._settings.api_key
-        payload = "&".join([name + "=" + texts[name] for name in sorted(texts)])
-        texts["signature"] = self._signer.sign(payload.encode())
-        return _typed(texts)
+        named = [("apiKey", self._settings.api_key), *params]
+        payload = "&".join(map("=".join, sorted(named)))
+        named.append(("signature", self._signer.sign(payload.encode())))
+        return _typed(named)
 
     # -- the wire
 
@@ -159,7 +160,7 @@ class WsApi:
 
     def _receive(self, frame: bytes) -> None:
         try:
-            told = _FRAMES.decode(_unescaped(frame))
+            told = _FRAMES.decode(_unescaped(frame) if b"\\" in frame else frame)
         except (ValueError, RecursionError):
             log.warning("stream_frame_unreadable", stream=self.link.name)
             return
@@ -180,7 +181,8 @@ class WsApi:
         body = bytes(told.result) or msgspec.json.encode(told.error)
         if self._key:
             body = body.replace(self._key, b"[key]")
-        return Reply(status, self._headers(told.error), body, order_counts_in(told.rate_limits))
+        headers = self._headers(told.error) if told.error else {}
+        return Reply(status, headers, body, order_counts_in(told.rate_limits))
 
     def _headers(self, error: Any) -> dict[str, str]:
         """Return how long to wait, where ``error`` tells it, under the name that REST gives it."""
@@ -210,13 +212,14 @@ _FRAMES = msgspec.json.Decoder(_Frame)
 
 def _unescaped(frame: bytes) -> bytes:
     """Return ``frame`` with every character written as itself where it can be, so that the key is found."""
-    return msgspec.json.encode(msgspec.json.decode(frame)) if b"\\" in frame else frame
+    return msgspec.json.encode(msgspec.json.decode(frame))
 
 
-def _typed(texts: dict[str, Any]) -> dict[str, Any]:
+def _typed(params: Params) -> dict[str, Any]:
+    typed: dict[str, Any] = dict(params)
     for name in _INTEGERS:
-        texts[name] = int(texts[name])
-    return texts
+        typed[name] = int(typed[name])
+    return typed
 
 
 def _is_shutdown(told: _Frame) -> bool:

@@ -68,9 +68,10 @@ def test_the_count_is_forgotten_when_its_wall_clock_window_ends(
 
 def test_requests_in_flight_count_until_they_are_answered(budget: WeightBudget) -> None:
     budget.observe(_used(1_790))
-    with budget.in_flight(10):
-        assert not budget.may_send(1, Priority.READ)
-        assert budget.used(Counter.WEIGHT, MINUTE_MS) == 1_800
+    budget.begin(10)
+    assert not budget.may_send(1, Priority.READ)
+    assert budget.used(Counter.WEIGHT, MINUTE_MS) == 1_800
+    budget.end(10)
     assert budget.may_send(1, Priority.READ)
 
 

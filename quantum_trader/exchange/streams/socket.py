@@ -13,6 +13,7 @@ from quantum_trader.exchange.errors import ExchangeUnreachable
 
 LOST = "connection lost"
 MESSAGE_BYTES_MAX = 4 * 1024 * 1024  # marks of every symbol are some 200 KiB
+_TEXT, _CLOSE = WSMsgType.TEXT, WSMsgType.CLOSE  # what an enum is asked for costs more than a name
 _FRAGMENT = (WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION)
 
 
@@ -71,7 +72,7 @@ class Socket(WSListener):
     def send(self, text: bytes) -> None:
         """Send one text; on a connection that is not open any more it is lost."""
         if self._transport is not None:
-            self._transport.send(WSMsgType.TEXT, text)
+            self._transport.send(_TEXT, text)
 
     def awaits(self, reply: asyncio.Future[Any]) -> None:
         """Have ``reply`` fail with ``NoReply`` should the connection end before ``is_done_with`` it."""
@@ -111,9 +112,9 @@ class Socket(WSListener):
         """Take one frame (called by picows, which answers pings itself)."""
         self.heard_at_s = self._clock.monotonic_s()
         kind = frame.msg_type
-        if kind is WSMsgType.TEXT and frame.fin and not self._parts:
+        if kind is _TEXT and frame.fin and not self._parts:
             self._tell(frame.get_payload_as_bytes())
-        elif kind is WSMsgType.CLOSE:
+        elif kind is _CLOSE:
             transport.disconnect(graceful=False)
         elif kind in _FRAGMENT:
             self._take_part(frame)
