@@ -40,33 +40,38 @@ def typed(endpoint: str, content: Any, kind: type[StructT]) -> StructT:
     try:
         return msgspec.convert(content, kind)
     except msgspec.ValidationError as error:
-        raise _misfit(endpoint, content, kind, error) from None
+        raise _misfit(endpoint, content, kind, error, "") from None
 
 
-def typed_body(endpoint: str, body: bytes, decoder: msgspec.json.Decoder[StructT]) -> StructT:
-    """Return a JSON body as what ``decoder`` makes of it; raises ``ReplyUnreadable`` naming the field."""
+def typed_body(
+    endpoint: str, body: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[StructT], path: str = ""
+) -> StructT:
+    """Return a JSON body as what ``decoder`` makes of it; raises ``ReplyUnreadable`` naming the field.
+
+    ``path`` stands before its name: where in a larger whole ``body`` was found.
+    """
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
-        raise _misfit(endpoint, decoded(endpoint, body), decoder.type, error) from None
+        raise _misfit(endpoint, decoded(endpoint, bytes(body)), decoder.type, error, path) from None
     except (ValueError, RecursionError) as error:
         raise ReplyUnreadable(endpoint, "body", f"no JSON ({error})") from None
 
 
-def _misfit(endpoint: str, content: Any, kind: type[StructT], error: Exception) -> ReplyUnreadable:
+def _misfit(endpoint: str, content: Any, kind: type[StructT], error: Exception, path: str) -> ReplyUnreadable:
     """Return the error that names the first field which keeps ``content`` from being a ``kind``."""
     if not isinstance(content, dict):
-        return ReplyUnreadable(endpoint, "body", "is no object")
+        return ReplyUnreadable(endpoint, path.rstrip(".") or "body", "is no object")
     for field in msgspec.structs.fields(kind):
         name = field.encode_name
         if name not in content:
             if field.required:
-                return ReplyUnreadable(endpoint, name, "is missing")
+                return ReplyUnreadable(endpoint, path + name, "is missing")
             continue
         try:
             msgspec.convert(content[name], field.type)
         except msgspec.ValidationError as misfit:
-            return ReplyUnreadable(endpoint, name, f"{_cut(str(misfit))}: {_shown(content[name])}")
+            return ReplyUnreadable(endpoint, path + name, f"{_cut(str(misfit))}: {_shown(content[name])}")
     return ReplyUnreadable(endpoint, "body", _cut(str(error)))
 
 

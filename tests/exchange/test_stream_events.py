@@ -20,7 +20,6 @@ from quantum_trader.exchange.streams.user_events import (
     ListenKeyExpired,
     MarginCall,
     OrderUpdate,
-    user_event,
     user_event_of,
 )
 
@@ -47,10 +46,14 @@ def recorded(name: str) -> list[Any]:
     return [orjson.loads(line)["raw"] for line in lines if line]
 
 
+def event_of(frame: Any) -> Any:
+    return user_event_of(orjson.dumps(frame))
+
+
 @recorded_only
 def test_every_recorded_user_frame_is_read_or_known_not_to_matter() -> None:
     frames = recorded("user_events.jsonl")
-    read = [user_event(frame) for frame in frames]
+    read = [event_of(frame) for frame in frames]
     kinds = {"ORDER_TRADE_UPDATE": OrderUpdate, "ACCOUNT_UPDATE": AccountUpdate}
     for frame, event in zip(frames, read, strict=True):
         wanted = kinds.get(frame["e"])
@@ -61,7 +64,7 @@ def test_every_recorded_user_frame_is_read_or_known_not_to_matter() -> None:
 
 @recorded_only
 def test_a_recorded_fill_carries_its_price_and_quantity() -> None:
-    events = [user_event(frame) for frame in recorded("user_events.jsonl")]
+    events = [event_of(frame) for frame in recorded("user_events.jsonl")]
     orders = [event.order for event in events if isinstance(event, OrderUpdate)]
     placed, filled = orders[0], orders[1]
     assert (placed.status, placed.executed_quantity, placed.avg_price) == (OrderStatus.NEW, 0, None)
@@ -72,7 +75,7 @@ def test_a_recorded_fill_carries_its_price_and_quantity() -> None:
 
 @recorded_only
 def test_recorded_hedge_rows_name_their_legs() -> None:
-    events = [user_event(frame) for frame in recorded("user_events.jsonl")]
+    events = [event_of(frame) for frame in recorded("user_events.jsonl")]
     amounts: dict[Leg, Decimal] = {}
     for event in events:
         if isinstance(event, AccountUpdate):
@@ -113,12 +116,13 @@ def test_only_a_candle_that_is_closed_is_told() -> None:
 
 def test_the_other_user_events() -> None:
     call = {"e": "MARGIN_CALL", "E": 1, "p": [{"s": "A", "ps": "LONG"}]}
-    assert user_event(call) == MarginCall((Leg("A", PositionSide.LONG),))
-    assert user_event({"e": "ACCOUNT_CONFIG_UPDATE", "ac": {"s": "A", "l": 7}}) == LeverageUpdate("A", 7)
-    assert user_event({"e": "ACCOUNT_CONFIG_UPDATE", "ai": {"j": True}}) is None
-    assert user_event({"e": "listenKeyExpired", "E": 1, "listenKey": "k"}) == ListenKeyExpired()
-    assert user_event({"result": ["k"], "id": 1}) == Answer()
-    assert user_event({"e": "AN_EVENT_TO_COME", "x": 1}) is None
+    assert event_of(call) == MarginCall((Leg("A", PositionSide.LONG),))
+    changed = {"e": "ACCOUNT_CONFIG_UPDATE", "ac": {"s": "A", "l": 7}}
+    assert event_of(changed) == LeverageUpdate("A", 7)
+    assert event_of({"e": "ACCOUNT_CONFIG_UPDATE", "ai": {"j": True}}) is None
+    assert event_of({"e": "listenKeyExpired", "E": 1, "listenKey": "k"}) == ListenKeyExpired()
+    assert event_of({"result": ["k"], "id": 1}) == Answer()
+    assert event_of({"e": "AN_EVENT_TO_COME", "x": 1}) is None
 
 
 BROKEN = [
@@ -132,7 +136,7 @@ BROKEN = [
 @pytest.mark.parametrize(("field", "value"), BROKEN)
 def test_an_order_that_cannot_be_read_names_the_field(field: str, value: Any) -> None:
     with pytest.raises(ReplyUnreadable, match=rf"o\.{field}:"):
-        user_event({"e": "ORDER_TRADE_UPDATE", "E": 1, "T": 1, "o": {**ORDER, field: value}})
+        event_of({"e": "ORDER_TRADE_UPDATE", "E": 1, "T": 1, "o": {**ORDER, field: value}})
 
 
 @pytest.mark.parametrize("frame", [b"", b"{", b"[]", b"7", b'"x"', b"\xff"])
