@@ -7,13 +7,14 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TextIO, cast
 
 import structlog
 
 from quantum_trader.log_sink import LogSink
-from quantum_trader.stores.codec import encode_text
+from quantum_trader.stores.codec import encode, encode_text
 
 REDACTED = "[redacted]"
 SECRET_LENGTH_MIN = 4
@@ -28,7 +29,7 @@ _SHARED: tuple[Any, ...] = (structlog.stdlib.add_log_level, _stamp, structlog.pr
 _sinks: list[LogSink] = []  # the one in use; none before set_up
 _direct: list[LogSink] = []  # where JSON lines go; empty while lines are made for people
 _renderers: list[Any] = []  # how lines are made now
-_newest_second: list[Any] = [-1, ""]  # that a line was made in, s since the epoch, and as text
+_MILLISECONDS = tuple([f".{ms:03}000Z" for ms in range(1000)])
 
 
 def hide(secrets: Iterable[str]) -> None:
@@ -138,18 +139,19 @@ def tell(event: str, moments: Sequence[tuple[int, Mapping[str, Any]]]) -> None:
         for _, fields in moments:
             structlog.get_logger().info(event, **fields)
     elif _threshold[0] <= logging.INFO:
-        lines = [_info_line(event, at_ms, fields) for at_ms, fields in moments]
-        _direct[0].write("".join(lines))
-        _direct[0].flush()
+        sink = _direct[0]
+        sink.write("".join([_info_line(event, at_ms, fields) for at_ms, fields in moments]))
+        sink.flush()
 
 
 def _info_line(event: str, at_ms: int, fields: Mapping[str, Any]) -> str:
-    second_s, ms = divmod(at_ms, 1000)
-    if second_s != _newest_second[0]:
-        _newest_second[:] = second_s, datetime.fromtimestamp(second_s, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    rest = encode_text(fields)[1:]
-    line = f'{{"ts":"{_newest_second[1]}.{ms:03}000Z","level":"info","event":"{event}",{rest}\n'
-    return _redact(None, "info", line)
+    moment, rest = _second(at_ms // 1000) + _MILLISECONDS[at_ms % 1000], encode(fields)[1:].decode()
+    return _redact(None, "info", f'{{"ts":"{moment}","level":"info","event":"{event}",{rest}\n')
+
+
+@lru_cache(maxsize=4)
+def _second(at_s: int) -> str:
+    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _drop_below_level(_: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from quantum_trader.domain.exposure import ClaimedExposure
 from quantum_trader.domain.intention import Intention
+from quantum_trader.domain.once import once
 from quantum_trader.domain.plan import Plan
 from quantum_trader.domain.trading import Leg
 from quantum_trader.domain.verdict import Mode, Ruling, Verdict, objection
@@ -37,6 +38,11 @@ class Decision(Struct, frozen=True, dict=True):
     gate: str = ""
     reason: str = ""
     rotation: Leg | None = None
+
+    @once
+    def spoken(self) -> tuple[Verdict, ...]:
+        """The verdicts that are no plain passes: few, and what a plan's end is made of."""
+        return tuple([verdict for verdict in self.verdicts if verdict.ruling is not Ruling.PASS])
 
     @property
     def allowed(self) -> bool:

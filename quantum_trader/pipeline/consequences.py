@@ -73,7 +73,7 @@ def _denied_codes(decision: Decision) -> set[str]:
 
 
 def _denials(decision: Decision) -> list[Verdict]:
-    return [verdict for verdict in decision.verdicts if verdict.ruling is Ruling.DENY]
+    return [verdict for verdict in decision.spoken if verdict.ruling is Ruling.DENY]
 
 
 def _is_margin_failure(decision: Decision, denied: set[str], rejected_code: int) -> bool:

@@ -248,11 +248,9 @@ class Judge:
 
     def _decide(self, plan: Plan, evidence: Evidence) -> Decision:
         decision = decide(plan, evidence, self._rules.chain)
-        broken = [verdict for verdict in decision.verdicts if verdict.ruling is Ruling.ERROR]
-        for verdict in broken:
-            if verdict.code != Reason.GATE_ERROR:
-                continue
-            log.error("GATE_ERROR", plan_id=plan.plan_id, gate=verdict.gate, evidence=verdict.evidence)
+        for verdict in decision.spoken:
+            if verdict.ruling is Ruling.ERROR and verdict.code == Reason.GATE_ERROR:
+                log.error("GATE_ERROR", plan_id=plan.plan_id, gate=verdict.gate, evidence=verdict.evidence)
         return decision
 
     def _heed_doubt(self, decision: Decision, unread: list[str]) -> Decision:

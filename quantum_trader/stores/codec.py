@@ -19,7 +19,10 @@ def encode(value: Any) -> bytes:
     Raises:
         TypeError: something in it has no JSON form.
     """
-    return orjson.dumps(value, default=_default, option=orjson.OPT_NON_STR_KEYS)
+    try:
+        return orjson.dumps(value, default=_default)
+    except TypeError:  # a key that is no plain text: rare, and the option for it slows every other value down
+        return orjson.dumps(value, default=_default, option=orjson.OPT_NON_STR_KEYS)
 
 
 def encode_text(value: Any) -> str:

@@ -6,12 +6,13 @@ import asyncio
 from typing import Any
 
 import pytest
+from msgspec import structs
 from support import cases
 
 from quantum_trader.domain.result import Ended, Result
+from quantum_trader.domain.verdict import Mode, Ruling, Verdict
 from quantum_trader.pipeline import reports
 from quantum_trader.pipeline.reports import MADE_TOGETHER, Report, Reports, decision_line
-from quantum_trader.stores.codec import encode
 
 
 @pytest.fixture
@@ -26,9 +27,9 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     return calls
 
 
-def report(number: int, verdicts: bytes = b"[]") -> Report:
+def report(number: int) -> Report:
     result = Result(f"plan-{number}", Ended.BLOCKED, "kill_switch_active", cases.NOW_MS, "testnet")
-    return Report(result, result.as_fields("{}"), None, verdicts)
+    return Report(result, result.as_fields("{}"), None, b"[]")
 
 
 async def test_a_burst_is_told_of_in_order_a_few_at_a_time(told: list[list[str]]) -> None:
@@ -60,7 +61,10 @@ async def test_what_waits_is_made_at_once_when_the_engine_ends_and_not_again(tol
     assert sum(map(len, told)) == MADE_TOGETHER + 2
 
 
-@pytest.mark.parametrize(("code", "is_named"), [("insufficient_margin", True), ("pass", False)])
-def test_a_line_names_a_lack_of_margin_that_any_verdict_found(code: str, is_named: bool) -> None:
-    verdicts = encode([{"gate": "margin_guard", "code": code}])
-    assert ("insufficient_margin" in decision_line(report(1, verdicts))["events"]) is is_named
+@pytest.mark.parametrize(("code", "is_named"), [("insufficient_margin", True), ("max_positions", False)])
+@pytest.mark.parametrize("mode", [Mode.ENFORCE, Mode.SHADOW])
+def test_a_line_names_a_lack_of_margin_that_any_verdict_found(code: str, mode: Mode, is_named: bool) -> None:
+    decision = cases.judged(cases.plan(), cases.evidence())
+    verdicts = (Verdict("margin_guard", Ruling.DENY, code, mode), *decision.verdicts)
+    told = structs.replace(report(1), decision=structs.replace(decision, verdicts=verdicts))
+    assert ("insufficient_margin" in decision_line(told)["events"]) is is_named
