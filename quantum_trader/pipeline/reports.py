@@ -21,7 +21,8 @@ from quantum_trader.domain.result import Result
 from quantum_trader.log import tell
 
 AFTER_S = 0.005
-MADE_TOGETHER = 16  # some 0.5 ms: no plan waits longer for them
+MADE_TOGETHER = 16  # some 0.5 ms, which no plan has to wait for more than once
+BACKLOG_SHARE = 4  # of a flood a quarter is made at once, so that what waits stays in proportion to it
 
 _INSUFFICIENT_MARGIN, _SYMBOL_IN_FLIGHT = Reason.INSUFFICIENT_MARGIN.value, Reason.SYMBOL_IN_FLIGHT.value
 _OPEN, _ADD = Effect.OPEN.value, Effect.ADD.value  # .value takes two calls each time
@@ -60,7 +61,8 @@ class Reports:
         if self._due is not None:
             self._due.cancel()
             self._due = None
-        made = [self._waiting.popleft() for _ in range(min(MADE_TOGETHER, len(self._waiting)))]
+        count = max(MADE_TOGETHER, len(self._waiting) // BACKLOG_SHARE)
+        made = [self._waiting.popleft() for _ in range(min(count, len(self._waiting)))]
         if self._waiting:
             self._due = asyncio.get_running_loop().call_later(0, self._make_some)
         tell("decision", [(report.result.timestamp_ms, decision_line(report)) for report in made])

@@ -61,6 +61,21 @@ async def test_what_waits_is_made_at_once_when_the_engine_ends_and_not_again(tol
     assert sum(map(len, told)) == MADE_TOGETHER + 2
 
 
+async def test_what_waits_stays_bounded_however_long_a_flood_lasts(told: list[list[str]]) -> None:
+    waiting = Reports(lambda *_: None)
+    added = most = 0
+    while added < 20_000:
+        for _ in range(100):  # in one turn of the loop, as when a batch of settlements is answered
+            waiting.add(report(added))
+            added += 1
+        await asyncio.sleep(0)
+        if told:
+            most = max(most, added - sum(map(len, told)))
+    assert 0 < most < 5_000
+    waiting.make_all()
+    assert sum(map(len, told)) == added
+
+
 @pytest.mark.parametrize(("code", "is_named"), [("insufficient_margin", True), ("max_positions", False)])
 @pytest.mark.parametrize("mode", [Mode.ENFORCE, Mode.SHADOW])
 def test_a_line_names_a_lack_of_margin_that_any_verdict_found(code: str, mode: Mode, is_named: bool) -> None:
