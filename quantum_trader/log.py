@@ -139,14 +139,12 @@ def tell(event: str, moments: Sequence[tuple[int, Mapping[str, Any]]]) -> None:
         for _, fields in moments:
             structlog.get_logger().info(event, **fields)
     elif _threshold[0] <= logging.INFO:
-        sink = _direct[0]
-        sink.write("".join([_info_line(event, at_ms, fields) for at_ms, fields in moments]))
-        sink.flush()
+        _direct[0].write_lines("".join([_info_line(event, at_ms, fields) for at_ms, fields in moments]))
 
 
 def _info_line(event: str, at_ms: int, fields: Mapping[str, Any]) -> str:
     moment, rest = _second(at_ms // 1000) + _MILLISECONDS[at_ms % 1000], encode(fields)[1:].decode()
-    return _redact(None, "info", f'{{"ts":"{moment}","level":"info","event":"{event}",{rest}\n')
+    return _without_secrets(f'{{"ts":"{moment}","level":"info","event":"{event}",{rest}\n')
 
 
 @lru_cache(maxsize=4)
@@ -188,6 +186,10 @@ def _json(_: Any, __: str, event: MutableMapping[str, Any]) -> str:
 
 
 def _redact(_: Any, __: str, line: str) -> str:
+    return _without_secrets(line)
+
+
+def _without_secrets(line: str) -> str:
     """Take secrets out of the whole line: whatever form they came in, this is what is written."""
     for secret in _secrets:
         if secret in line:

@@ -42,16 +42,21 @@ class LogSink:
 
     def write(self, text: str) -> None:
         """Write ``text`` to both."""
-        self._write_to_stdout(text)
+        self._write_to(self._stdout(), text)
+        if self._file is not None:
+            self._write_to_file(text.encode("utf-8", "backslashreplace"))
+
+    def write_lines(self, text: str) -> None:
+        """Write ``text`` to both, and hand stdout over."""
+        stdout = self._stdout()
+        self._write_to(stdout, text)
+        _hand_over(stdout)
         if self._file is not None:
             self._write_to_file(text.encode("utf-8", "backslashreplace"))
 
     def flush(self) -> None:
         """Hand stdout over; the file has no buffer of its own."""
-        try:
-            self._stdout().flush()
-        except (OSError, ValueError):  # the next write finds out, and counts
-            return
+        _hand_over(self._stdout())
 
     def reopen(self) -> None:
         """Go on in a new file of the same name. Raises ``OSError``; then the old one stays."""
@@ -82,18 +87,25 @@ class LogSink:
             if not self._has_complained:  # every line would say the same until somebody makes room
                 self._has_complained = True
                 told = {"file": str(self._path), "error": str(failed)}
-                self._write_to_stdout(self._complaint("log_file_unwritable", told))
+                self._write_to(self._stdout(), self._complaint("log_file_unwritable", told))
 
-    def _write_to_stdout(self, text: str) -> None:
+    def _write_to(self, stdout: TextIO, text: str) -> None:
         """Write to whatever is stdout now; count the lines that it does not take."""
         try:
             if self._lines_lost:
-                self._stdout().write(self._complaint("log_lines_lost", {"count": self._lines_lost}))
-                self._stdout().flush()
+                stdout.write(self._complaint("log_lines_lost", {"count": self._lines_lost}))
+                stdout.flush()
                 self._lines_lost = 0
-            self._stdout().write(text)
+            stdout.write(text)
         except (OSError, ValueError):  # ValueError: it was closed
             self._lines_lost += text.count("\n")
+
+
+def _hand_over(stdout: TextIO) -> None:
+    try:
+        stdout.flush()
+    except (OSError, ValueError):  # the next write finds out, and counts
+        return
 
 
 def _opened(path: Path) -> BinaryIO:

@@ -72,7 +72,8 @@ class Reports:
 
 def decision_line(report: Report) -> dict[str, Any]:
     """Return the one log line of a plan: its end, every verdict (JSON), the events that it stands for."""
-    fields, executed = report.fields, report.result.executed
+    fields = report.fields
+    executed = fields["executed"] == "true"
     return {
         "plan_id": fields["plan_id"],
         "symbol": fields["symbol"],

@@ -11,6 +11,7 @@ import orjson
 from quantum_trader.domain.result import plain
 
 MICRO = 1_000_000
+_dumps = orjson.dumps  # every plan asks for it a dozen times
 
 
 def encode(value: Any) -> bytes:
@@ -20,7 +21,7 @@ def encode(value: Any) -> bytes:
         TypeError: something in it has no JSON form.
     """
     try:
-        return orjson.dumps(value, default=_default)
+        return _dumps(value, _default)
     except TypeError:  # a key that is no plain text: rare, and the option for it slows every other value down
         return orjson.dumps(value, default=_default, option=orjson.OPT_NON_STR_KEYS)
 

@@ -84,9 +84,9 @@ if is_open then
   if held[COOLDOWN_GLOBAL] then return {'rate_limit', 'cooldown_global'} end
   if held[COOLDOWN_SYMBOL] then return {'rate_limit', 'cooldown_symbol'} end
 
-  local now_ms = tonumber(ARGV[4])
   if claimed == 0 then summed, notional, margin, under_way = 0, 0, 0, '\n' end
-  local is_exact = tonumber(summed) ~= claimed or string.find(under_way, '\n' .. symbol .. ' ', 1, true)
+  local is_exact = claimed > 0
+    and (tonumber(summed) ~= claimed or string.find(under_way, '\n' .. symbol .. ' ', 1, true))
 
   while true do  -- once by the sums, and again by the claims where the sums refuse
     -- what claims of other plans take, as far as the caller's readings do not show it
@@ -154,7 +154,7 @@ if is_open then
       local symbol_window_ms, per_minute = tonumber(ARGV[11]), tonumber(ARGV[12])
       local per_5min, per_hour = tonumber(ARGV[13]), tonumber(ARGV[14])
       local function claimed_within(key, window_ms)
-        return redis.call('ZCOUNT', key, '(' .. (now_ms - window_ms), '+inf')
+        return redis.call('ZCOUNT', key, '(' .. (ARGV[4] - window_ms), '+inf')
       end
       if symbol_window_ms and of_symbol > 0 and claimed_within(rate_symbol, symbol_window_ms) > 0 then
         return {'rate_limit', 'rate_limit_symbol'}
@@ -193,8 +193,8 @@ if is_open then
   -- numbers as text: the server is slow to turn them into it
   redis.call('ZADD', rate_symbol, ARGV[4], plan_id)
   redis.call('ZADD', rate_global, ARGV[4], plan_id)
-  if of_symbol % 16 == 15 then redis.call('ZREMRANGEBYSCORE', rate_symbol, '-inf', now_ms - 3600000) end
-  if of_all % 16 == 15 then redis.call('ZREMRANGEBYSCORE', rate_global, '-inf', now_ms - 60000) end
+  if of_symbol % 16 == 15 then redis.call('ZREMRANGEBYSCORE', rate_symbol, '-inf', ARGV[4] - 3600000) end
+  if of_all % 16 == 15 then redis.call('ZREMRANGEBYSCORE', rate_global, '-inf', ARGV[4] - 60000) end
   redis.call('PEXPIRE', rate_symbol, '3600000')
   redis.call('PEXPIRE', rate_global, '60000')
   notional, margin = notional + ARGV[23], margin + ARGV[24]
@@ -206,8 +206,8 @@ end
 -- the writes that a key of a wrong type could refuse are those whose keys were read: none is left half done
 local added = redis.call('HSET', claims, plan_id, ARGV[6])
 if summed then
-  under_way = under_way .. symbol .. ' ' .. plan_id .. '\n'
-  local sums = string.format('%d %d %d', summed + added, notional, margin) .. under_way
+  local line = symbol .. ' ' .. plan_id .. '\n'
+  local sums = string.format('%d %d %d', summed + added, notional, margin) .. under_way .. line
   redis.call('MSET', KEYS[STATE], 'claimed', plan, ARGV[5], KEYS[SUMS], sums)
 else
   redis.call('MSET', KEYS[STATE], 'claimed', plan, ARGV[5])

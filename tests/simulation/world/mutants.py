@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
+from importlib.resources import files
 from typing import Any
 from unittest.mock import patch
 
@@ -66,8 +67,13 @@ def _method(owner: Any, name: str, stand_in: Any) -> Patches:
     return lambda stack: stack.enter_context(patch.object(owner, name, stand_in))
 
 
+def _scripts() -> list[str]:
+    folder = files("quantum_trader.stores") / "scripts"
+    return [entry.read_text(encoding="utf-8") for entry in folder.iterdir() if entry.name.endswith(".lua")]
+
+
 def _lua(header: str, *changes: tuple[str, str]) -> Patches:
-    """Replace text in the script that begins with ``-- <header>:``."""
+    """Replace text in the script that begins with ``-- <header>:``, which has to be there."""
 
     def change(stack: ExitStack) -> None:
         before = redis_lua.edited
@@ -76,9 +82,12 @@ def _lua(header: str, *changes: tuple[str, str]) -> Patches:
             text = before(text)
             if text.startswith(f"-- {header}:"):
                 for old, new in changes:
-                    assert old in text, f"{header}: the mutant's line is gone: {old}"
                     text = text.replace(old, new)
             return text
+
+        (script,) = [text for text in _scripts() if text.startswith(f"-- {header}:")]
+        for old, _ in changes:
+            assert old in script, f"{header}: the mutant's line is gone: {old}"
 
         stack.enter_context(patch.object(redis_lua, "edited", edited))
 
@@ -276,7 +285,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "settled_twice",
         "settling does not look at the state of the plan",
-        _lua("Settle", ("state ~= expected then", "false then")),
+        _lua("Settle", ("elseif state ~= ARGV[3] then", "elseif false then")),
     ),
     Mutant(
         "exit_forgets_fills",
