@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any
 
 import structlog
@@ -17,7 +18,7 @@ from quantum_trader.pipeline.intake import DeadLetter, Refused, read_entry
 from quantum_trader.pipeline.recover import Recovery, restore
 from quantum_trader.pipeline.results import Ending
 from quantum_trader.pipeline.rotation import RotationSaga, timed_out
-from quantum_trader.pipeline.runner import PlanRunner
+from quantum_trader.pipeline.runner import PRECEDED, PlanRunner
 from quantum_trader.pipeline.settle import NOT_LEADER, TERMINAL, Settler
 from quantum_trader.positions.ledger import Ledger
 from quantum_trader.stores.claims import ClaimStore, PlanRecord
@@ -80,6 +81,7 @@ class Consumer:
         self._redelivered_through = "0-0"
         self._stopping = asyncio.Event()
         self._was_lost = False  # a plan has met a loss of Redis since the last take-over began
+        self._losses_known = 0  # connections that had broken by then
         self.operator: OperatorState | None = None
         self.plans_seen = 0
         self.connected = False
@@ -144,7 +146,7 @@ class Consumer:
         mirror, and entries whose delivery never reached us are asked for again. What is in hand
         already goes on as it is.
         """
-        self._was_lost = False
+        self._was_lost, self._losses_known = False, self._stream.connections_lost
         await self._lease.renew()
         if self._lease.another_led:
             await self._reload()
@@ -241,11 +243,11 @@ class Consumer:
     async def _read_on(self) -> None:
         """Read while the lease is ours; sweep up now and then what was delivered and is in nobody's hand.
 
-        Ends where a plan has met a loss of Redis: it may have been over before the next read, and what was
-        settled just before it is to be taken over all the same.
+        Ends where a plan has met a loss of Redis, or a connection broke, even one that nobody waited on.
+        It may be over before the next read, and what was settled just before is to be taken over all the same.
         """
         sweep_s = self._clock.monotonic_s() + SWEEP_EVERY_S
-        while not self._stopping.is_set() and self._leads and not self._was_lost:
+        while not self._stopping.is_set() and self._leads and not self._has_lost_redis:
             free = IN_FLIGHT_MAX - self.in_flight
             deliveries, self.operator = await self._stream.read(max(1, min(BATCH_MAX, free)))
             if self._lease.another_led:
@@ -265,6 +267,11 @@ class Consumer:
         """
         for _ in range(1 if has_backlog else HEAD_START_TURNS):
             await self._clock.sleep(0)
+
+    @property
+    def _has_lost_redis(self) -> bool:
+        """Whether the server may know less than it did when the last take-over began."""
+        return self._was_lost or self._stream.connections_lost != self._losses_known
 
     @property
     def _leads(self) -> bool:
@@ -304,7 +311,7 @@ class Consumer:
 
     async def _run_plan(self, plan: Plan, operator: OperatorState, *, redelivered: bool) -> None:
         try:
-            duplicate = await self._runner.run(plan, operator, redelivered=redelivered)
+            duplicate = await self._run(plan, operator, redelivered=redelivered)
             if duplicate is not None:
                 await self._duplicate(plan, duplicate)
         except RedisError as lost:
@@ -346,9 +353,21 @@ class Consumer:
             await self._recovery.finish(await self._claims.record(plan.plan_id))
         elif not state:
             operator = await self._stream.operator_state()
-            duplicate = await self._runner.run(plan, operator, redelivered=True)
+            duplicate = await self._run(plan, operator, redelivered=True)
             if duplicate is not None:
                 await self._duplicate(plan, duplicate)
+
+    async def _run(self, plan: Plan, operator: OperatorState, *, redelivered: bool) -> NotSettled | None:
+        is_preceded = partial(self._is_preceded, plan)
+        return await self._runner.run(plan, operator, redelivered=redelivered, is_preceded=is_preceded)
+
+    def _is_preceded(self, plan: Plan) -> bool:
+        """Whether an earlier entry of the plan's id was delivered once more while this one was in hand.
+
+        Redis has lost its result then, and it may have had its order: the one result of the id is its own.
+        """
+        copies = self._copies.get(plan.plan_id, ())
+        return any(is_after(plan.stream_id, earlier) for earlier in copies)
 
     async def _rotate_on(self, plan: Plan) -> None:
         """See the rotation of a parked plan through, resumed from what is stored; end a plan without one.
@@ -375,6 +394,9 @@ class Consumer:
             return
         if outcome.why == NOT_LEADER:
             log.critical("lease_lost", plan_id=plan.plan_id)
+            return
+        if outcome.why == PRECEDED:  # both entries stay pending, and the earlier one is taken first
+            log.warning("plan_preceded", plan_id=plan.plan_id, stream_id=plan.stream_id)
             return
         if outcome.state == CLAIMED:  # in nobody's hand, or this copy would have been dismissed
             await self._recovery.finish(await self._claims.record(plan.plan_id))

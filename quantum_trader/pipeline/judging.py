@@ -77,6 +77,7 @@ class InHand:
     unread: list[str] = field(default_factory=list)
     state: str = ""
     deadline_ms: int | None = None
+    is_preceded: Callable[[], bool] = bool  # by nothing
 
     @property
     def issued_ms(self) -> int:

@@ -38,6 +38,7 @@ from quantum_trader.stores.connection import RedisError
 from quantum_trader.stores.operator_state import OperatorState
 from quantum_trader.stores.settlement import PARKED, NotSettled
 
+PRECEDED = "preceded"
 ENDED_BEFORE = "it had ended without an order at the exchange before Redis lost its result"
 
 log = structlog.get_logger()
@@ -61,13 +62,22 @@ class PlanRunner:
         self._judge = Judge(rooms, rules, steps=steps, clock=clock)
         self.lanes = SymbolLanes()
 
-    async def run(self, plan: Plan, operator: OperatorState, *, redelivered: bool) -> NotSettled | None:
+    async def run(
+        self,
+        plan: Plan,
+        operator: OperatorState,
+        *,
+        redelivered: bool,
+        is_preceded: Callable[[], bool],
+    ) -> NotSettled | None:
         """Bring ``plan`` to its result; not None if it turned out to be a duplicate.
+
+        And where it ``is_preceded``: what claimed nothing leaves the one result to an earlier entry.
 
         Raises:
             RedisError: the claim's reply was lost; what became of it has to be looked up.
         """
-        delivery = InHand(plan, operator, self._clock.now_ms(), redelivered)
+        delivery = InHand(plan, operator, self._clock.now_ms(), redelivered, is_preceded=is_preceded)
         await self._judge.see(plan, delivery.delivered_ms)
         is_exit = Case(plan, gather_positions(self._rooms), self._rules.chain.terms).is_exit
         limit_ms = self._rules.ages.exit_ms if is_exit else self._rules.ages.open_ms
@@ -80,7 +90,7 @@ class PlanRunner:
             return await self._run_in_lane(delivery, wait_s)
         except LaneTaken:
             ending = await self._judge.out_of_turn(delivery)
-            return await self._steps.settler.end(plan, await self._made_sure(delivery, ending))
+            return await self._end(delivery, await self._made_sure(delivery, ending))
 
     async def _run_in_lane(self, delivery: InHand, wait_s: float | None) -> NotSettled | None:
         plan = delivery.plan
@@ -97,7 +107,7 @@ class PlanRunner:
             unparked = await self._rotate_or(ending, plan)
             if unparked is not None:
                 await self._steps.auto_disarm.observe(unparked)
-                return await self._steps.settler.end(plan, unparked)
+                return await self._end(delivery, unparked)
         await self._steps.rotation.see_through(plan, self.decide_parked)
         return None
 
@@ -195,7 +205,13 @@ class PlanRunner:
             patient = self._steps.look_back.has_sent(plan)
             until_ms = math.inf if patient else delivery.delivered_ms + BLIND_EXIT_AFTER_S * 1000
             expired = await self._adopted(delivery, until_ms) or expired
-        return await self._steps.settler.end(plan, expired)
+        return await self._end(delivery, expired)
+
+    async def _end(self, delivery: InHand, ending: Ending) -> NotSettled | None:
+        """End a plan that claimed nothing, unless an earlier entry of its id is to have it."""
+        if delivery.is_preceded():
+            return NotSettled(PRECEDED, "")
+        return await self._steps.settler.end(delivery.plan, ending)
 
     def _expired(self, delivery: InHand, limit_ms: int, *, is_exit: bool) -> Ending | None:
         """End a plan that was too old when it was first delivered; a backlog is never traded (SPEC 3)."""

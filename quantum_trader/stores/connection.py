@@ -45,11 +45,17 @@ class Database:
         )
         self._scripts_lane: Lane | None = None
         self._blocking_lane: Lane | None = None
+        self.connections_lost = 0
+        """Counts the lanes' connections that broke: the server may be another one since, and know less."""
 
     def open_lanes(self) -> None:
         """Send scripts and the blocking read of plans over thin lanes from now on (lane.py)."""
         pool = self.client.connection_pool
-        self._scripts_lane, self._blocking_lane = Lane(pool, COMMAND_TIMEOUT_S), Lane(pool, COMMAND_TIMEOUT_S)
+        self._scripts_lane = Lane(pool, COMMAND_TIMEOUT_S, self._count_loss)
+        self._blocking_lane = Lane(pool, COMMAND_TIMEOUT_S, self._count_loss)
+
+    def _count_loss(self) -> None:
+        self.connections_lost += 1
 
     @cached_property
     def _scripts(self) -> dict[str, Any]:

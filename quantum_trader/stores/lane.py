@@ -51,9 +51,11 @@ NOTHING = Batch(())
 class Lane:
     """One connection, made when first needed and again after it broke."""
 
-    def __init__(self, pool: redis.ConnectionPool, timeout_s: float) -> None:
+    def __init__(self, pool: redis.ConnectionPool, timeout_s: float, lost: Callable[[], None]) -> None:
+        """``lost`` is called whenever a connection breaks, whether or not anyone waits for a reply."""
         self._pool = pool
         self._timeout_s = timeout_s
+        self._lost = lost
         self._line: _Line | None = None
         self._connecting = asyncio.Lock()
 
@@ -81,22 +83,23 @@ class Lane:
             if self._line is not None and not self._line.is_broken:
                 return self._line
             await self.close()
-            self._line = await _open_line(self._pool, self._timeout_s)
+            self._line = await _open_line(self._pool, self._timeout_s, self._lost)
             return self._line
 
 
-async def _open_line(pool: redis.ConnectionPool, timeout_s: float) -> _Line:
+async def _open_line(pool: redis.ConnectionPool, timeout_s: float, lost: Callable[[], None]) -> _Line:
     """Let redis-py open a connection of ``pool``, in the older protocol, and take it over."""
     options = {**pool.connection_kwargs, "protocol": 2}
     connection: Any = pool.connection_class(**options)
     await connection.connect()
-    return _Line(connection, timeout_s)
+    return _Line(connection, timeout_s, lost)
 
 
 class _Line(asyncio.Protocol):
     """A connection that was taken over: calls in, replies out, in the same order."""
 
-    def __init__(self, connection: Any, timeout_s: float) -> None:
+    def __init__(self, connection: Any, timeout_s: float, lost: Callable[[], None]) -> None:
+        self._lost = lost
         self._connection = connection  # kept: its stream writer closes the transport when collected
         self._transport = connection._writer.transport  # noqa: SLF001 -- it has no public name
         self._transport.set_protocol(self)
@@ -135,7 +138,7 @@ class _Line(asyncio.Protocol):
             self._unwritten_calls = 0
 
     async def close(self) -> None:
-        self._break(Disconnected("the connection was closed"))
+        self._end(Disconnected("the connection was closed"))
         await self._connection.disconnect(nowait=True)
 
     def data_received(self, data: bytes) -> None:
@@ -173,6 +176,11 @@ class _Line(asyncio.Protocol):
             self._watch = self._loop.call_at(oldest_s, self._look_for_silence)
 
     def _break(self, error: Exception) -> None:
+        if not self.is_broken:
+            self._lost()
+        self._end(error)
+
+    def _end(self, error: Exception) -> None:
         self.is_broken = True
         self._unwritten.clear()
         self._unwritten_calls = 0

@@ -81,6 +81,11 @@ class PlanStream:
         self._operator_read: OperatorState | None = None
         self._read_operator = SharedRead(self._read_operator_once).fresh
 
+    @property
+    def connections_lost(self) -> int:
+        """How many of the hot connections to the server have broken so far."""
+        return self._database.connections_lost
+
     async def reconnect(self) -> None:
         """Let go of idle connections: the next command goes to whoever answers at the address now."""
         await self._database.reconnect()

@@ -200,7 +200,7 @@ async def redelivered_while_orders_cannot_be_asked_for(
     asked = {"method": "GET", "path": "/fapi/v1/order"}
     running.fault(FaultKind.STATUS_BEFORE, preset="500_unknown", count=1000, **asked)
     operator, wire = await consumer._stream.operator_state(), running.watch()
-    return asyncio.create_task(consumer._runner.run(plan, operator, redelivered=True)), wire
+    return asyncio.create_task(consumer._runner.run(plan, operator, redelivered=True, is_preceded=bool)), wire
 
 
 async def test_inc_17_a_redelivered_exit_that_went_out_unchecked_tells_of_its_former_order_too(
@@ -294,7 +294,7 @@ async def test_an_exit_takes_back_a_lease_that_ran_out_and_that_nobody_else_has(
     lease = running.app._joined.rooms.lease  # type: ignore[union-attr]
     await running.redis.delete(*await running.redis.keys("quantum:engine:lease:*"))
     lease._held_until_s = float("-inf")
-    await consumer._runner.run(plan, operator, redelivered=False)
+    await consumer._runner.run(plan, operator, redelivered=False, is_preceded=bool)
     told = (await running.results())[-1]
     assert (told["plan_id"], told["decision"]) == ("late", "FILLED"), told
     assert await running.redis.get(keys.processed("late")) == b"terminal"

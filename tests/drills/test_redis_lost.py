@@ -387,3 +387,22 @@ async def test_an_engine_starts_though_the_orders_of_a_former_life_cannot_be_rea
         )
         async with engine(tmp_path, venue, url) as running:
             assert (await running.open())["decision"] == "FILLED"
+
+
+async def test_a_connection_that_broke_while_nobody_waited_on_it_is_a_loss_as_well(running: House) -> None:
+    """Redis may have failed over meanwhile: a take-over finds what it forgot, and makes the sums anew."""
+    assert (await running.open())["decision"] == "FILLED"
+    ids = [
+        about["id"]
+        for about in await running.redis.client_list()
+        if about["name"] == "quantum-trader" and about["cmd"] == "evalsha"
+    ]
+    assert len(ids) == 1
+    await running.redis.set(running.keys.claim_sums, "1 0 0\n")
+    await running.redis.client_kill_filter(_id=ids[0])
+
+    async def are_gone() -> bool:
+        return not await running.redis.exists(running.keys.claim_sums)
+
+    await until(are_gone, PATIENCE_S, "a take-over")
+    assert (await running.open("ADAUSDT", 100))["decision"] == "FILLED"

@@ -45,6 +45,7 @@ BROKE_ONCE = (
     190017,
     200596,
     221423,
+    330042,
 )
 QUICKLY_FOUND = ("resend_on_timeout", "new_is_filled", "claim_kept", "settled_twice", "rate_counted_late")
 

@@ -19,8 +19,14 @@ PATIENCE_S = 20.0
 
 
 @pytest.fixture
-async def lane(database: Database) -> AsyncIterator[Lane]:
-    made = Lane(database.client.connection_pool, PATIENCE_S)
+def losses() -> list[None]:
+    """As long as there were connections that broke."""
+    return []
+
+
+@pytest.fixture
+async def lane(database: Database, losses: list[None]) -> AsyncIterator[Lane]:
+    made = Lane(database.client.connection_pool, PATIENCE_S, lambda: losses.append(None))
     yield made
     await made.close()
 
@@ -74,11 +80,28 @@ async def test_a_broken_connection_fails_who_waits_and_the_next_call_connects_an
 
 
 async def test_silence_counts_as_unknown_after_its_time(database: Database) -> None:
-    lane = Lane(database.client.connection_pool, timeout_s=0.2)
+    losses: list[None] = []
+    lane = Lane(database.client.connection_pool, timeout_s=0.2, lost=lambda: losses.append(None))
     with pytest.raises(TimedOut):
         await one(lane, "BLPOP", "never", 0)
     assert await one(lane, "PING") == b"PONG"
     await lane.close()
+    assert len(losses) == 1
+
+
+async def test_a_break_that_nobody_waited_on_is_told_and_an_end_of_our_own_is_not(
+    lane: Lane, database: Database, losses: list[None]
+) -> None:
+    me = await one(lane, "CLIENT", "ID")
+    await database.client.execute_command("CLIENT", "KILL", "ID", me)
+
+    async def told() -> bool:
+        return bool(losses)
+
+    await until(told, PATIENCE_S, "word of the break")
+    assert await one(lane, "CLIENT", "ID") != me
+    await lane.close()
+    assert len(losses) == 1
 
 
 async def test_a_server_that_is_no_master_any_more_is_left(lane: Lane) -> None:

@@ -63,11 +63,14 @@ class RedisNetwork:
         self._fault_of = fault_of
         self._readers: list[_Reader] = []
         self._epoch = 0
+        self.databases: list[Database] = []
         server.on_append.append(self._wake)
 
     def cut(self) -> None:
         """Break every connection: all that is under way is lost, and readers that wait are gone."""
         self._epoch += 1
+        for database in self.databases:
+            database.connections_lost += 1
         for reader in self._readers:
             reader.fail()
         self._readers.clear()
@@ -234,6 +237,7 @@ def simulated_database(network: RedisNetwork, process: Process) -> Database:
     database = Database("redis://simulated?protocol=2")
     client = SimulatedRedis.from_url("redis://simulated?protocol=2")
     database.client = client.over(network, process)
+    network.databases.append(database)
     return database
 
 
