@@ -244,7 +244,7 @@ class Consumer:
         """Read while the lease is ours; sweep up now and then what was delivered and is in nobody's hand.
 
         Ends where a plan has met a loss of Redis, or a connection broke, even one that nobody waited on.
-        It may be over before the next read, and what was settled just before is to be taken over all the same.
+        It may be over before the next read, and what was settled just before is taken over all the same.
         """
         sweep_s = self._clock.monotonic_s() + SWEEP_EVERY_S
         while not self._stopping.is_set() and self._leads and not self._has_lost_redis:
