@@ -82,6 +82,9 @@ class Consumer:
         self._stopping = asyncio.Event()
         self._was_lost = False  # a plan has met a loss of Redis since the last take-over began
         self._losses_known = 0  # connections that had broken by then
+        self._take_overs = 0  # that have begun
+        self._is_taking_over = False
+        self._accepted_after: dict[str, int] = {}  # so many take-overs, by plan id
         self.operator: OperatorState | None = None
         self.plans_seen = 0
         self.connected = False
@@ -112,9 +115,11 @@ class Consumer:
                 if await self._stands_by():
                     continue
                 await self._take_over()
+                self._is_taking_over = False
                 self.connected, pause_s = True, RECONNECT_PAUSE_FIRST_S
                 await self._read_on()
             except RedisError as lost:
+                self._was_lost = True
                 log.warning("redis_lost", error=str(lost), retry_s=pause_s)
             except Exception:
                 log.exception("consumer_broken", retry_s=pause_s)
@@ -147,6 +152,7 @@ class Consumer:
         already goes on as it is.
         """
         self._was_lost, self._losses_known = False, self._stream.connections_lost
+        self._take_overs, self._is_taking_over = self._take_overs + 1, True
         await self._lease.renew()
         if self._lease.another_led:
             await self._reload()
@@ -200,6 +206,7 @@ class Consumer:
 
     def _let_go(self, plan_id: str, stream_id: str) -> None:
         self._active.pop(plan_id, None)
+        self._accepted_after.pop(plan_id, None)
         self._in_hand.discard(stream_id)
         copies = self._copies.pop(plan_id, [])
         if copies:
@@ -297,6 +304,7 @@ class Consumer:
         self._stream.cooldowns.watch(entry.symbol)
         await self._slots.acquire()
         self._active[entry.plan_id] = entry.content_hash
+        self._accepted_after[entry.plan_id] = self._take_overs
         self._in_hand.add(entry.stream_id)
         self._spawn(self._run_plan(entry, operator, redelivered=redelivered))
 
@@ -362,12 +370,18 @@ class Consumer:
         return await self._runner.run(plan, operator, redelivered=redelivered, is_preceded=is_preceded)
 
     def _is_preceded(self, plan: Plan) -> bool:
-        """Whether an earlier entry of the plan's id was delivered once more while this one was in hand.
+        """Whether an earlier entry of the plan's id is to have its one result.
 
-        Redis has lost its result then, and it may have had its order: the one result of the id is its own.
+        It was delivered once more while this one was in hand: Redis has lost its result, and it may have had
+        its order. Where an order of the id is known of, and Redis was lost since this entry was accepted, one
+        may come until all is taken over.
         """
         copies = self._copies.get(plan.plan_id, ())
-        return any(is_after(plan.stream_id, earlier) for earlier in copies)
+        if any(is_after(plan.stream_id, earlier) for earlier in copies):
+            return True
+        accepted_after = self._accepted_after.get(plan.plan_id, self._take_overs)
+        is_awaited = self._is_taking_over and accepted_after < self._take_overs
+        return (is_awaited or self._has_lost_redis) and self._runner.has_sent(plan)
 
     async def _rotate_on(self, plan: Plan) -> None:
         """See the rotation of a parked plan through, resumed from what is stored; end a plan without one.
@@ -395,7 +409,7 @@ class Consumer:
         if outcome.why == NOT_LEADER:
             log.critical("lease_lost", plan_id=plan.plan_id)
             return
-        if outcome.why == PRECEDED:  # both entries stay pending, and the earlier one is taken first
+        if outcome.why == PRECEDED:  # what is pending is taken again, the earliest first
             log.warning("plan_preceded", plan_id=plan.plan_id, stream_id=plan.stream_id)
             return
         if outcome.state == CLAIMED:  # in nobody's hand, or this copy would have been dismissed

@@ -92,6 +92,10 @@ class PlanRunner:
             ending = await self._judge.out_of_turn(delivery)
             return await self._end(delivery, await self._made_sure(delivery, ending))
 
+    def has_sent(self, plan: Plan) -> bool:
+        """Whether an order of the plan's id is known of, here or in ``state_dir``."""
+        return self._steps.look_back.has_sent(plan)
+
     async def _run_in_lane(self, delivery: InHand, wait_s: float | None) -> NotSettled | None:
         plan = delivery.plan
         async with self.lanes.hold(plan.symbol, wait_s) as lane:

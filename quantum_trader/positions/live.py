@@ -249,6 +249,16 @@ class LiveAccount:
         moved = (held.amount - before) * order.side.sign
         return before + fill if 0 < moved < order.executed_quantity else None
 
+    def _amount_where_part_was_closed(self, order: OrderState, sized: SizedBy) -> Decimal | None:
+        """Return what is left after ``order`` where orders of ours closed a part of it before it was settled.
+
+        None where they did not: all of it is left. Its outcome was unknown meanwhile, and its leg is flat in
+        memory since.
+        """
+        fill = _signed_fill(order)
+        left = sized.amount + self._filled_beside(order, sized.at_ms) + fill
+        return left if 0 <= left * order.side.sign < order.executed_quantity else None
+
     def _filled_beside(self, order: OrderState, since_ms: int) -> Decimal:
         """Return what other orders of ours, settled already, have moved its leg by since (signed)."""
         others = [
@@ -285,8 +295,12 @@ class LiveAccount:
             return
         held = self.positions.value.get(order.leg)
         after = _after_fill(held, order)
-        if held is not None and sized is not None:
-            known = self._amount_where_part_is_held(order, held, sized)
+        if sized is not None:
+            known = (
+                self._amount_where_part_was_closed(order, sized)
+                if held is None
+                else self._amount_where_part_is_held(order, held, sized)
+            )
             after = after if known is None else replace(after, amount=known)
         if held is not None and not opens and held.amount * after.amount < 0:
             after = replace(after, amount=Decimal(0))  # it only reduces: a part of it was counted already

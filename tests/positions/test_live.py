@@ -276,6 +276,35 @@ async def test_an_open_that_filled_in_two_parts_is_not_there_where_its_first_par
 
 
 @pytest.mark.parametrize(
+    ("closed", "left"),
+    [
+        pytest.param("0.4", "-0.4", id="its first part"),
+        pytest.param("0.8", "0", id="all of it"),
+    ],
+)
+async def test_an_open_of_unknown_outcome_lacks_the_part_that_an_exit_has_closed_where_no_read_succeeds(
+    account: tuple[LiveAccount, Reads, SetClock], closed: str, left: str
+) -> None:
+    """Memory was flat after the exit: it knew of no more than the part that it closed."""
+    live, reads, clock = account
+    reads.held = positions()
+    await live.refresh_positions()
+    sized = live.sized_by(leg())
+    assert sized is not None
+    reads.held = positions(replace(position(f"-{closed}"), update_time_ms=NOW_MS + 100))
+    clock.at_ms = NOW_MS + 150
+    await live.refresh_positions()
+    exited = replace(sold(closed), side=Side.BUY, order_id=8, update_time_ms=NOW_MS + 200)
+    mark = await live.mark_settlement(live.reads_answered)
+    live.take_over([exited], mark, epoch=0)
+    assert amount_of(live) == 0
+    opened = replace(sold("0.8"), created_ms=NOW_MS, update_time_ms=NOW_MS + 300)
+    mark = await live.mark_settlement(live.reads_answered, [opened])
+    live.take_over([opened], mark, epoch=1, sized={opened.client_order_id: sized})
+    assert amount_of(live) == Decimal(left)
+
+
+@pytest.mark.parametrize(
     ("executed", "seen", "left"),
     [
         pytest.param("0.6", "0.3", "0", id="a close, half of it seen"),

@@ -46,6 +46,8 @@ BROKE_ONCE = (
     200596,
     221423,
     330042,
+    330402,
+    340031,
 )
 QUICKLY_FOUND = ("resend_on_timeout", "new_is_filled", "claim_kept", "settled_twice", "rate_counted_late")
 
