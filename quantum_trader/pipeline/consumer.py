@@ -157,6 +157,7 @@ class Consumer:
         if self._lease.another_led:
             await self._reload()
             self._lease.another_led = False
+            self._group_at_start = None  # the other one has acted on what came since
         found = self._group_at_start or await self._stream.ensure_group(self._mirror.floor)
         self._group_at_start = None  # what comes after it is new; after a loss of Redis it is looked at anew
         if found.was_created and found.start != "0":

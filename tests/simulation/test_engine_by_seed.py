@@ -48,6 +48,7 @@ BROKE_ONCE = (
     330042,
     330402,
     340031,
+    350798,
 )
 QUICKLY_FOUND = ("resend_on_timeout", "new_is_filled", "claim_kept", "settled_twice", "rate_counted_late")
 
