@@ -182,7 +182,6 @@ class Settler:
         now_ms = self._clock.now_ms()
         ledger_amt = plain(self._rooms.ledger[decision.intention.leg].position_amt)
         return {
-            "verdicts": verdicts_json(decision),
             "permit_p32": permit_p32(decision, now_ms),
             "permit_p33": permit_p33(decision, ledger_amt, now_ms),
         }
@@ -295,7 +294,8 @@ class Settler:
     ) -> NotSettled | None:
         if isinstance(outcome, NotSettled):
             return outcome
-        self._reports.add(Report(result, settlement.result, decision, settlement.verdicts))
+        verdicts = verdicts_json(decision) if decision is not None else b"[]"
+        self._reports.add(Report(result, settlement.result, decision, verdicts))
         failure = settlement.margin_failure
         if outcome.set_safe_mode and failure is not None:
             log.warning(

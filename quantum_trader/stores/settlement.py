@@ -66,7 +66,6 @@ class Settlement(Struct, frozen=True, gc=False):
     margin_failure: MarginFailure | None = None
     events: tuple[Mapping[str, str], ...] = ()
     seen_claims: tuple[str, ...] = ()
-    verdicts: bytes = b"[]"
     epoch_known: int = 0
 
 

@@ -139,7 +139,15 @@ def test_an_order_that_cannot_be_read_names_the_field(field: str, value: Any) ->
         event_of({"e": "ORDER_TRADE_UPDATE", "E": 1, "T": 1, "o": {**ORDER, field: value}})
 
 
-@pytest.mark.parametrize("frame", [b"", b"{", b"[]", b"7", b'"x"', b"\xff"])
+@pytest.mark.parametrize(
+    "frame",
+    [
+        *(b"", b"{", b"[]", b"7", b'"x"', b"\xff", b'{"e": 7}', b'{"e": "ORDER_TRADE_UPDATE"}'),
+        *(b'{"e": "MARGIN_CALL", "p": %s}' % legs for legs in (b"{}", b'[{"s": "\xff", "ps": "LONG"}]')),
+        b'{"e": "ACCOUNT_UPDATE", "a": {"m": "ORDER", "P": [{"s": "\xff", "ps": "LONG", "pa": "1"}]}}',
+        b'{"e": "ACCOUNT_CONFIG_UPDATE", "ac": {"s": "\xff", "l": 1}}',
+    ],
+)
 def test_frames_that_are_no_events_are_unreadable_and_never_a_crash(frame: bytes) -> None:
     with pytest.raises(ReplyUnreadable):
         user_event_of(frame)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
-from msgspec import UNSET, Raw, Struct, ValidationError, field
+from msgspec import UNSET, Raw, Struct, field
 from msgspec.json import Decoder
 
 from quantum_trader.domain.order import OrderState, OrderStatus
@@ -163,7 +163,7 @@ def _config_update(told: _Frame) -> LeverageUpdate | None:
 def _margin_call(told: _Frame) -> MarginCall:
     try:
         legs = _LEGS.decode(_part(told.positions, "p"))
-    except ValidationError as misfit:
+    except ValueError as misfit:  # also for text that is no UTF-8, which msgspec finds when it is read
         raise ReplyUnreadable(STREAM, "p", str(misfit)) from None
     return MarginCall(tuple(Leg(leg.symbol, leg.position_side) for leg in legs))
 
